@@ -1,0 +1,110 @@
+// swift-tools-version: 6.2
+// The targets and who may import whom follow docs/layers.md; scripts/check-layers fails on any other import.
+
+import PackageDescription
+
+let swiftSettings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+
+func target(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, exclude: [], swiftSettings: swiftSettings)
+}
+
+func testTarget(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies + ["TestSupport"], swiftSettings: swiftSettings)
+}
+
+let package = Package(
+    name: "sluice",
+    products: [
+        .executable(name: "sluice", targets: ["sluice"]),
+        .library(name: "SluiceClient", targets: ["SluiceClient"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // C: hardware instructions and system calls that Swift cannot reach, and the system's libraries.
+        .target(name: "CSluiceShims"),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CMosquitto", pkgConfig: "libmosquitto", providers: [.apt(["libmosquitto-dev"])]),
+
+        // The message model: imports nothing of ours but the checksum instruction.
+        target("MessageModel", ["CSluiceShims"]),
+
+        // Storage, from the log device up to the one boundary that everything above knows.
+        target("StorageEngine", ["MessageModel", "CSluiceShims", collections]),
+        target("FileLog", ["StorageEngine", "MessageModel", "CSluiceShims"]),
+        target("StorageService", ["MessageModel"]),
+        target("LocalStorage", ["StorageService", "StorageEngine", "FileLog", "MessageModel", nioCore, logging]),
+        target("Simulator", ["StorageEngine", "MessageModel", "CSluiceShims"]),
+
+        // Protocols as values, the gateway, and the fronts that join them.
+        target("NativeProtocol", ["MessageModel", nioCore]),
+        target("MQTTProtocol", [nioCore]),
+        target("Gateway", ["StorageService", "MessageModel", nioCore, logging]),
+        target("NativeFront", ["Gateway", "NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),
+        target("MQTTFront", ["Gateway", "MQTTProtocol", "MessageModel", nioCore, nioPosix, logging]),
+        target("HTTPFront", ["Gateway", "MessageModel", hummingbird, nioCore, logging]),
+
+        // The client library, the console, and what the executable needs besides.
+        target("SluiceClient", ["NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),
+        target("ServerConfiguration", [yams]),
+        target("Observability", [logging]),
+        target("AdminConsole", [argumentParser, nioCore, nioHTTP1, nioPosix]),
+        .executableTarget(
+            name: "sluice",
+            dependencies: [
+                "AdminConsole", "COpenSSL", "CMosquitto", "ServerConfiguration", "FileLog", "Gateway", "HTTPFront", "LocalStorage",
+                "MQTTFront", "MessageModel", "NativeFront", "Observability", "Simulator", "SluiceClient", "StorageService",
+                argumentParser, logging, nioCore, nioPosix,
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .executableTarget(
+            name: "Benchmarks",
+            dependencies: [
+                "FileLog", "MQTTProtocol", "MessageModel", "NativeProtocol", "SluiceClient", "StorageEngine",
+                argumentParser, nioCore, nioPosix,
+            ],
+            swiftSettings: swiftSettings
+        ),
+
+        // Tests mirror Sources; TestSupport holds what several of them use.
+        .target(
+            name: "TestSupport",
+            dependencies: ["MessageModel", "StorageEngine"],
+            path: "Tests/Support",
+            swiftSettings: swiftSettings
+        ),
+        testTarget("MessageModelTests", ["MessageModel"]),
+        testTarget("StorageEngineTests", ["StorageEngine", "FileLog", "Simulator", "MessageModel"]),
+        testTarget("LocalStorageTests", ["LocalStorage", "StorageService", "FileLog", "StorageEngine", "MessageModel", nioCore, nioPosix, nioEmbedded]),
+        testTarget("NativeProtocolTests", ["NativeProtocol", "MessageModel", nioCore]),
+        testTarget("MQTTProtocolTests", ["MQTTProtocol", nioCore]),
+        testTarget("FrontTests", ["Gateway", "NativeFront", "MQTTFront", "HTTPFront", "NativeProtocol", "MQTTProtocol", "StorageService", "MessageModel", nioCore, nioEmbedded]),
+        testTarget("SluiceClientTests", ["SluiceClient", "NativeProtocol", "MessageModel", nioCore, nioEmbedded]),
+        testTarget("ServerConfigurationTests", ["ServerConfiguration", "Observability"]),
+        testTarget("ConsoleTests", ["AdminConsole", argumentParser]),
+    ]
+)
