@@ -52,12 +52,12 @@ let package = Package(
         // The message model: imports nothing of ours but the checksum instruction.
         target("MessageModel", ["CSluiceShims"]),
 
-        // Storage, from the log device up to the one boundary that everything above knows.
-        target("StorageEngine", ["MessageModel", "CSluiceShims", collections]),
-        target("FileLog", ["StorageEngine", "MessageModel", "CSluiceShims"]),
+        // Storage: the one boundary that everything above knows, and what stands behind it.
         target("StorageService", ["MessageModel"]),
+        target("StorageEngine", ["StorageService", "MessageModel", "CSluiceShims", collections]),
+        target("FileLog", ["StorageEngine", "StorageService", "MessageModel", "CSluiceShims"]),
         target("LocalStorage", ["StorageService", "StorageEngine", "FileLog", "MessageModel", nioCore, logging]),
-        target("Simulator", ["StorageEngine", "MessageModel", "CSluiceShims"]),
+        target("Simulator", ["StorageEngine", "StorageService", "MessageModel", "CSluiceShims"]),
 
         // Protocols as values, the gateway, and the fronts that join them.
         target("NativeProtocol", ["MessageModel", nioCore]),
@@ -98,7 +98,7 @@ let package = Package(
             swiftSettings: swiftSettings
         ),
         testTarget("MessageModelTests", ["MessageModel"]),
-        testTarget("StorageEngineTests", ["StorageEngine", "FileLog", "Simulator", "MessageModel"]),
+        testTarget("StorageEngineTests", ["StorageEngine", "StorageService", "FileLog", "Simulator", "MessageModel"]),
         testTarget("LocalStorageTests", ["LocalStorage", "StorageService", "FileLog", "StorageEngine", "MessageModel", nioCore, nioPosix, nioEmbedded]),
         testTarget("NativeProtocolTests", ["NativeProtocol", "MessageModel", nioCore]),
         testTarget("MQTTProtocolTests", ["MQTTProtocol", nioCore]),

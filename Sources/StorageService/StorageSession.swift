@@ -1,0 +1,160 @@
+package import MessageModel
+
+/// The one boundary between protocols and storage: what serves it may be in this process or behind a link.
+///
+/// A service belongs to one event loop; everything here is called on it.
+package protocol StorageService: AnyObject {
+    /// Which topic a name belongs to: kept up to date by the service, read without a request.
+    var topics: TopicDirectory { get }
+
+    /// Opens a session for one connection (or another owner of requests).
+    /// - Parameter delegate: told of everything that happens for this session; held weakly.
+    func openSession(tenant: TenantID, delegate: any StorageSessionDelegate) -> any StorageSession
+}
+
+/// One owner of requests. Results come to its delegate, in the order in which they complete, never from inside the call
+/// that asked; after the last of a round the delegate's `storageRoundEnded` is called once.
+package protocol StorageSession: AnyObject {
+    /// Appends a verified batch; its bytes are copied before the call returns.
+    /// - Parameters:
+    ///   - batch: exactly one batch that has passed `BatchView.verify()`.
+    ///   - acknowledgement: when `appendCompleted` is called; with `none` only for a refusal.
+    ///   - token: comes back in `appendCompleted`.
+    func append(
+        _ batch: BatchView,
+        to partition: PartitionID,
+        acknowledgement: Acknowledgement,
+        token: UInt64
+    )
+
+    /// Attaches a reader: from then on batches are pushed as long as it has credit.
+    /// - Parameter attachment: chosen by the caller, unique among the attachments of this session.
+    func attach(_ request: AttachRequest, attachment: UInt32)
+
+    /// Adds to a reader's credit; both amounts must be there for the next batch to be sent.
+    func grantCredit(attachment: UInt32, messages: UInt64, bytes: UInt64)
+
+    /// Ends an attachment; nothing is delivered on it after the call. Unknown ones are ignored.
+    func detach(attachment: UInt32)
+
+    /// Asks for every message whose name matches, from now on, without storage: a live subscription.
+    /// - Parameter id: chosen by the caller, unique among the filters of this session; adding one that is there
+    ///   replaces it.
+    /// - Returns: the error where the filter is not valid.
+    func addFilter(_ filter: UnsafeRawBufferPointer, id: UInt32) -> SluiceError?
+
+    /// Ends a live subscription; false where there is none with this id.
+    func removeFilter(id: UInt32) -> Bool
+
+    /// Everything that is not on the path of each message. Answered by `requestCompleted` with the token.
+    func perform(_ request: StorageRequest, token: UInt64)
+
+    /// Withdraws a request that waits (a fetch with a wait); it is then not answered.
+    func cancel(token: UInt64)
+
+    /// Ends the session with its attachments, filters and waiting requests; nothing is reported afterwards.
+    func close()
+}
+
+/// What a session is told. All bytes are lent for the duration of the call.
+package protocol StorageSessionDelegate: AnyObject {
+    func appendCompleted(token: UInt64, result: AppendResult)
+    func batchDelivered(_ delivery: BatchDelivery)
+    /// One message for this session's live filters; called once a message, whatever the number of filters that match.
+    func messageRouted(_ message: RoutedMessage)
+    /// An attachment ended from the other side.
+    func attachmentEnded(attachment: UInt32, error: SluiceError)
+    func requestCompleted(token: UInt64, result: Result<StorageReply, SluiceError>)
+    /// Nothing more comes in this round: the time to write what was gathered.
+    func storageRoundEnded()
+}
+
+/// The outcome of an append.
+package struct AppendResult: Equatable, Sendable {
+    /// Nil where the batch is stored as asked.
+    package var error: ErrorCode?
+    /// The offset of the batch's first message.
+    package var baseOffset: UInt64
+    package var recordCount: UInt32
+    /// It was stored before: the offset is the one it got then.
+    package var isDuplicate: Bool
+    /// The place in the commit log behind it; reads "not before" this see it.
+    package var position: LogPosition
+
+    package init(
+        error: ErrorCode? = nil,
+        baseOffset: UInt64 = 0,
+        recordCount: UInt32 = 0,
+        isDuplicate: Bool = false,
+        position: LogPosition = .zero
+    ) {
+        self.error = error
+        self.baseOffset = baseOffset
+        self.recordCount = recordCount
+        self.isDuplicate = isDuplicate
+        self.position = position
+    }
+}
+
+/// A stored batch on its way to an attached reader.
+package struct BatchDelivery {
+    package var attachment: UInt32
+    package var partition: PartitionID
+    package var batch: BatchView
+    /// Indexes of the records that are meant, both ends included, ascending: less than the whole batch at the start of
+    /// a reader, and with a filter.
+    package var ranges: UnsafeBufferPointer<RecordRange>
+
+    package init(
+        attachment: UInt32,
+        partition: PartitionID,
+        batch: BatchView,
+        ranges: UnsafeBufferPointer<RecordRange>
+    ) {
+        self.attachment = attachment
+        self.partition = partition
+        self.batch = batch
+        self.ranges = ranges
+    }
+}
+
+/// Indexes of records in a batch, both included.
+package struct RecordRange: Equatable, Sendable {
+    package var first: UInt32
+    package var last: UInt32
+    package init(first: UInt32, last: UInt32) {
+        self.first = first
+        self.last = last
+    }
+}
+
+/// One message for live filters.
+package struct RoutedMessage {
+    package var topic: TopicID
+    /// The topic's own name; with the record it gives the message's name.
+    package var topicName: UnsafeRawBufferPointer
+    package var record: RecordView
+    /// When it was stored.
+    package var appendTime: Timestamp
+    /// The ids of this session's filters that match; at least one.
+    package var filters: UnsafeBufferPointer<UInt32>
+    /// The same for one message at all sessions in one round, and different for different messages: what was encoded
+    /// for one session can be used for the next.
+    package var serial: UInt64
+
+    package init(
+        topic: TopicID,
+        topicName: UnsafeRawBufferPointer,
+        record: RecordView,
+        appendTime: Timestamp,
+        filters: UnsafeBufferPointer<UInt32>,
+        serial: UInt64
+    ) {
+        self.topic = topic
+        self.topicName = topicName
+        self.record = record
+        self.appendTime = appendTime
+        self.filters = filters
+        self.serial = serial
+    }
+}
