@@ -1,14 +1,14 @@
 package import MessageModel
 
 /// A topic as those above storage need it to address messages.
-package struct TopicInfo: Sendable, Equatable {
-    package var id: TopicID
-    package var name: String
+package final class TopicInfo: Sendable {
+    package let id: TopicID
+    package let name: String
     /// The name as bytes.
-    package var nameBytes: [UInt8]
-    package var partitions: Int
+    package let nameBytes: [UInt8]
+    package let partitions: Int
     /// As declared, besides the topic's own subtree.
-    package var captures: [String]
+    package let captures: [String]
 
     package init(id: TopicID, name: String, partitions: Int, captures: [String]) {
         self.id = id
@@ -16,6 +16,13 @@ package struct TopicInfo: Sendable, Equatable {
         self.nameBytes = Array(name.utf8)
         self.partitions = partitions
         self.captures = captures
+    }
+
+    /// The partition of a message: by its ordering key where it has one, by its name otherwise, so that what has an
+    /// order to keep stays together.
+    package func partition(for key: UnsafeRawBufferPointer) -> PartitionID {
+        guard partitions > 1 else { return PartitionID(topic: id, index: 0) }
+        return PartitionID(topic: id, index: UInt16(Checksum.crc32c(key) % UInt32(partitions)))
     }
 }
 
@@ -50,8 +57,12 @@ package final class TopicDirectory {
     /// - Returns: the capture and the topic that has just the same one.
     package func conflict(of specification: TopicSpecification, tenant: TenantID) -> (capture: String, topic: String)? {
         guard let known = tenants[tenant] else { return nil }
-        for capture in specification.captures {
-            for other in known.byName.values where other.captures.contains(capture) { return (capture, other.name) }
+        let own = specification.name + "/#"
+        for other in known.byName.values {
+            if other.captures.contains(own) { return (own, other.name) }
+            for capture in specification.captures where other.captures.contains(capture) || capture == other.name + "/#" {
+                return (capture, other.name)
+            }
         }
         return nil
     }
