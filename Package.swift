@@ -12,7 +12,7 @@ let swiftSettings: [SwiftSetting] = [
 ]
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
-let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
+let deques = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
@@ -54,7 +54,7 @@ let package = Package(
 
         // Storage: the one boundary that everything above knows, and what stands behind it.
         target("StorageService", ["MessageModel"]),
-        target("StorageEngine", ["StorageService", "MessageModel", "CSluiceShims", collections]),
+        target("StorageEngine", ["StorageService", "MessageModel", "CSluiceShims", deques]),
         target("FileLog", ["StorageEngine", "StorageService", "MessageModel", "CSluiceShims"]),
         target("LocalStorage", ["StorageService", "StorageEngine", "FileLog", "MessageModel", nioCore, logging]),
         target("Simulator", ["StorageEngine", "StorageService", "MessageModel", "CSluiceShims"]),

@@ -1,0 +1,32 @@
+/// Limits and defaults of a shard, with the reason for each.
+package struct ShardOptions: Sendable, Equatable {
+    /// Size of a segment: the unit in which disk space is reserved, freed and recycled. A snapshot is taken for each,
+    /// so this also bounds what is read again after a crash.
+    package var segmentBytes = 256 << 20
+    /// Memory for the newest part of the log, from which readers that keep up are served.
+    package var tailCacheBytes = 64 << 20
+    /// Memory is taken in blocks of this size.
+    package var blockBytes = 1 << 20
+    /// What nobody waits for is synced this long after it was written, in µs: readers see it then.
+    package var lazySyncMicroseconds: UInt64 = 10_000
+    /// Or as soon as so much of it has come together.
+    package var lazySyncBytes = 1 << 20
+    /// Appends that arrive while the next segment is being made wait in memory; beyond this they are refused as busy.
+    package var deferredBytes = 64 << 20
+    /// A full disk is tried again after this time, in µs.
+    package var fullRetryMicroseconds: UInt64 = 1_000_000
+    /// What one reader is sent before the others have their turn.
+    package var deliveryBytesPerRound = 1 << 20
+    /// Read at once where a reader is behind the tail cache: enough to make the disk stream.
+    package var coldReadBytes = 256 << 10
+    /// Producers whose last sequence is remembered; the least recently used are forgotten beyond it.
+    package var producersRemembered = 100_000
+    /// The random number of this log: seeds every record's checksum, so that the records of another log, or bytes made
+    /// to look like a record, do not pass.
+    package var logIdentity: UInt32 = 0
+
+    package init() {}
+
+    /// The smallest segment that holds the largest batch.
+    package static let smallestSegmentBytes = 1 << 20
+}

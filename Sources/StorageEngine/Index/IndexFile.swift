@@ -1,0 +1,101 @@
+internal import MessageModel
+
+/// The index of one sealed segment: for each partition that has batches in it, its entries.
+///
+/// Header of 32 bytes: magic u64, version u32, CRC32C of the directory u32, segment u64, partitions u32, zero u32. Then
+/// the directory: for each partition topic u32, partition u16, zero u16, first offset u64, next offset u64, first time
+/// u64, last time u64, place of the first entry in the file u64, count u32, zero u32. Then the entries, as in
+/// `IndexEntry`, little-endian. Derived from the log: what is missing or damaged is made again.
+enum IndexFile {
+    static let version: UInt32 = 1
+    static let headerBytes = 32
+    static let directoryEntryBytes = 56
+    /// "SLUICEIX" in ASCII.
+    static let magic: UInt64 = 0x5849_4543_4955_4C53
+
+    static func name(segment: UInt64) -> String { "index-" + padded(segment) }
+
+    /// The number in twenty digits, so that names sort as numbers do.
+    static func padded(_ number: UInt64) -> String {
+        let digits = String(number)
+        return String(repeating: "0", count: 20 - digits.count) + digits
+    }
+
+    struct Partition {
+        var id: PartitionID
+        var entries: ArraySlice<IndexEntry>
+    }
+
+    /// Makes the file and says where each partition's entries stand in it.
+    static func encode(segment: UInt64, partitions: [Partition]) -> (bytes: [UInt8], runs: [IndexRun]) {
+        let directoryBytes = partitions.count * directoryEntryBytes
+        let entryCount = partitions.reduce(0) { $0 + $1.entries.count }
+        let size = headerBytes + directoryBytes + entryCount * IndexEntry.bytes
+        var runs: [IndexRun] = []
+        runs.reserveCapacity(partitions.count)
+        let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+            let file = UnsafeMutableRawBufferPointer(buffer)
+            for index in 0..<headerBytes { file[index] = 0 }
+            var place = headerBytes + directoryBytes
+            for (index, partition) in partitions.enumerated() {
+                guard let first = partition.entries.first, let last = partition.entries.last else { continue }
+                let run = IndexRun(
+                    segment: segment,
+                    firstOffset: first.baseOffset,
+                    nextOffset: last.nextOffset,
+                    firstTime: first.appendTime,
+                    lastTime: last.appendTime,
+                    fileOffset: UInt64(place),
+                    count: UInt32(partition.entries.count)
+                )
+                write(run, of: partition.id, file, at: headerBytes + index * directoryEntryBytes)
+                runs.append(run)
+                for entry in partition.entries {
+                    file.store64(entry.baseOffset, at: place)
+                    file.store64(entry.position, at: place + 8)
+                    file.store64(entry.appendTime, at: place + 16)
+                    file.store32(entry.recordBytes, at: place + 24)
+                    file.store32(entry.count, at: place + 28)
+                    place += IndexEntry.bytes
+                }
+            }
+            file.store64(magic, at: 0)
+            file.store32(version, at: 8)
+            let directory = UnsafeRawBufferPointer(file).slice(headerBytes..<headerBytes + directoryBytes)
+            file.store32(Checksum.crc32c(directory), at: 12)
+            file.store64(segment, at: 16)
+            file.store32(UInt32(partitions.count), at: 24)
+            count = size
+        }
+        return (bytes, runs)
+    }
+
+    private static func write(_ run: IndexRun, of id: PartitionID, _ file: UnsafeMutableRawBufferPointer, at place: Int) {
+        file.store32(id.topic.rawValue, at: place)
+        file.store16(id.index, at: place + 4)
+        file.store16(0, at: place + 6)
+        file.store64(run.firstOffset, at: place + 8)
+        file.store64(run.nextOffset, at: place + 16)
+        file.store64(run.firstTime, at: place + 24)
+        file.store64(run.lastTime, at: place + 32)
+        file.store64(run.fileOffset, at: place + 40)
+        file.store32(run.count, at: place + 48)
+        file.store32(0, at: place + 52)
+    }
+
+    /// The entries in a part of the file; what is left over at the end is ignored.
+    static func entries(in bytes: [UInt8]) -> [IndexEntry] {
+        bytes.withUnsafeBytes { bytes in
+            (0..<bytes.count / IndexEntry.bytes).map { index in
+                let place = index * IndexEntry.bytes
+                return IndexEntry(
+                    baseOffset: bytes.load64(place),
+                    position: bytes.load64(place + 8),
+                    appendTime: bytes.load64(place + 16),
+                    recordBytes: bytes.load32(place + 24),
+                    count: bytes.load32(place + 28)
+                )
+            }
+        }
+    }
+}

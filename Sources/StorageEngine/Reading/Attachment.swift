@@ -1,0 +1,117 @@
+internal import MessageModel
+internal import StorageService
+
+/// A reader that is attached with credit: batches are pushed to it until the credit is used.
+final class Attachment: ReaderOwner {
+    let session: UInt64
+    let id: UInt32
+    let tenant: TenantID
+    let topic: TopicState
+    /// Only names that match; empty for all.
+    let filter: [UInt8]
+    let consumer: String
+    let subscription: CursorSubscription?
+    var readers: [PartitionReader] = []
+    /// What may still be sent. The last batch may take either below zero.
+    private(set) var creditMessages: Int64 = 0
+    private(set) var creditBytes: Int64 = 0
+    /// It is in the shard's queue of those that can go on.
+    var isQueued = false
+    var isDetached = false
+    /// The reader that has its turn first, so that no partition starves another.
+    var nextReader = 0
+    weak var shard: Shard?
+
+    init(
+        session: UInt64,
+        id: UInt32,
+        tenant: TenantID,
+        topic: TopicState,
+        request: AttachRequest,
+        subscription: CursorSubscription?,
+        shard: Shard
+    ) {
+        self.session = session
+        self.id = id
+        self.tenant = tenant
+        self.topic = topic
+        filter = request.filter
+        consumer = request.consumer
+        self.subscription = subscription
+        self.shard = shard
+        grant(messages: request.creditMessages, bytes: request.creditBytes)
+    }
+
+    var hasCredit: Bool { creditMessages > 0 && creditBytes > 0 }
+
+    /// Adds credit; more than fits is as much as fits.
+    func grant(messages: UInt64, bytes: UInt64) {
+        creditMessages = Self.sum(creditMessages, messages)
+        creditBytes = Self.sum(creditBytes, bytes)
+    }
+
+    func use(messages: Int, bytes: Int) {
+        creditMessages -= Int64(messages)
+        creditBytes -= Int64(bytes)
+    }
+
+    func readerBecameReady(_ reader: PartitionReader) { shard?.enqueue(self) }
+
+    private static func sum(_ credit: Int64, _ more: UInt64) -> Int64 {
+        let (sum, overflow) = credit.addingReportingOverflow(Int64(clamping: more))
+        return overflow ? .max : sum
+    }
+}
+
+/// A fetch that has not been answered.
+final class FetchTask: ReaderOwner {
+    let session: UInt64
+    let token: UInt64
+    let request: FetchRequest
+    let reader: PartitionReader
+    let deadline: Timestamp
+    var bytes: [UInt8] = []
+    var isQueued = false
+    var isDone = false
+    weak var shard: Shard?
+
+    init(session: UInt64, token: UInt64, request: FetchRequest, reader: PartitionReader, deadline: Timestamp, shard: Shard) {
+        self.session = session
+        self.token = token
+        self.request = request
+        self.reader = reader
+        self.deadline = deadline
+        self.shard = shard
+        reader.owner = self
+    }
+
+    func readerBecameReady(_ reader: PartitionReader) { shard?.enqueue(self) }
+}
+
+/// A search for the first message that was stored at a time or later, in each of some partitions.
+final class TimeSearch: ReaderOwner {
+    let time: UInt64
+    let readers: [PartitionReader]
+    /// The offsets found; nil where the search goes on.
+    var found: [(offset: UInt64, time: Timestamp)?]
+    /// Called once all are found.
+    let completion: (Shard, [(offset: UInt64, time: Timestamp)]) -> Void
+    var isQueued = false
+    weak var shard: Shard?
+
+    init(
+        time: Timestamp,
+        partitions: [PartitionState],
+        shard: Shard,
+        completion: @escaping (Shard, [(offset: UInt64, time: Timestamp)]) -> Void
+    ) {
+        self.time = time.rawValue
+        readers = partitions.map { PartitionReader(partition: $0, offset: 0, owner: nil) }
+        found = Array(repeating: nil, count: partitions.count)
+        self.completion = completion
+        self.shard = shard
+        for reader in readers { reader.owner = self }
+    }
+
+    func readerBecameReady(_ reader: PartitionReader) { shard?.enqueue(self) }
+}

@@ -1,0 +1,253 @@
+internal import MessageModel
+
+/// Who is told when a reader can go on.
+protocol ReaderOwner: AnyObject {
+    /// Something that this reader waited for is there.
+    func readerBecameReady(_ reader: PartitionReader)
+}
+
+/// Walks the batches of one partition from an offset on: from memory where they are there, from the device otherwise.
+///
+/// Cold reads take several steps, each a request to the device: find the index run, search its file by halves for the
+/// entry, read the entries from there, read the log. What was read is kept for the batches that follow.
+final class PartitionReader {
+    enum Outcome {
+        /// A stored batch that holds `offset` or is the next one behind it. Lent until the reader is used again.
+        case batch(BatchView, IndexEntry)
+        /// Everything visible has been read.
+        case atEnd
+        /// The device was asked; the owner will be told.
+        case pending
+        /// This batch is damaged on the device; `skip` goes on behind it.
+        case damaged(IndexEntry)
+    }
+
+    enum ColdRequest: Equatable {
+        /// Entries of an index file from this one on; what is searched for is one of `low...high`.
+        case entries(run: IndexRun, first: Int, low: Int, high: Int)
+        case log(position: UInt64)
+    }
+
+    let partition: PartitionState
+    weak var owner: (any ReaderOwner)?
+    /// The offset that is read next.
+    private(set) var offset: UInt64
+    /// What the device was asked for and has not answered.
+    private(set) var outstanding: ColdRequest?
+
+    /// Entries from an index file: those of `coldRun` from `coldFirst` on.
+    private var coldEntries: [IndexEntry] = []
+    private var coldRun: IndexRun?
+    /// A part of the log as it is on the device.
+    private var coldLog: ColdLog?
+    /// The place in the index's memory part that was used last.
+    private var hint = 0
+    private var readFailed = false
+
+    /// Entries that one read of an index file brings: 64 KiB.
+    static let entriesPerRead = 2_048
+
+    init(partition: PartitionState, offset: UInt64, owner: (any ReaderOwner)?) {
+        self.partition = partition
+        self.offset = offset
+        self.owner = owner
+    }
+
+    /// Goes to another offset.
+    func seek(_ offset: UInt64) {
+        self.offset = offset
+        hint = 0
+    }
+
+    /// The batch is done; the next one follows.
+    func advance(behind entry: IndexEntry) { offset = max(offset, entry.nextOffset) }
+
+    /// Reads the batch at `offset`.
+    func next(log: CommitLog, requests: inout ColdRequests) -> Outcome {
+        guard outstanding == nil else { return .pending }
+        guard offset < partition.visibleOffset else { return .atEnd }
+        guard let entry = entry(for: .offset(offset), log: log, requests: &requests) else {
+            return outstanding == nil ? .atEnd : .pending
+        }
+        if entry.baseOffset >= partition.visibleOffset { return .atEnd }
+        let length = Int(entry.recordBytes)
+        if length == 0 { return .damaged(entry) }
+        if let bytes = log.cached(entry.position), bytes.count >= length {
+            return batch(in: bytes.slice(0..<length), entry, log: log)
+        }
+        if let record = coldLog?.record(at: entry.position, length: length) { return batch(in: record, entry, log: log) }
+        if readFailed {
+            readFailed = false
+            return .damaged(entry)
+        }
+        guard let (segment, segmentOffset) = log.locate(entry.position) else { return .damaged(entry) }
+        outstanding = .log(position: entry.position)
+        requests.readLog(
+            self,
+            segment: segment.number,
+            offset: segmentOffset,
+            length: min(max(length, log.options.coldReadBytes), segment.size - segmentOffset)
+        )
+        return .pending
+    }
+
+    private func batch(in record: UnsafeRawBufferPointer, _ entry: IndexEntry, log: CommitLog) -> Outcome {
+        guard
+            let view = LogRecord.View(prefixOf: record, position: entry.position, identity: log.options.logIdentity),
+            view.kind == .batch, view.payload.count > LogRecord.batchPrefixBytes,
+            let batch = BatchView(prefixOf: view.payload.slice(LogRecord.batchPrefixBytes..<view.payload.count))
+        else { return .damaged(entry) }
+        return .batch(batch, entry)
+    }
+
+    // MARK: Finding entries
+
+    /// The first entry that is not behind `key`; nil where there is none, or where the device was asked for it.
+    func entry(for key: IndexKey, log: CommitLog, requests: inout ColdRequests) -> IndexEntry? {
+        let index = partition.index
+        if let runIndex = index.firstRun(notBehind: key) {
+            let run = index.runs[runIndex]
+            if coldRun == run, let first = coldEntries.first, !isBefore(first, key),
+                let last = coldEntries.last, !key.isBehind(last)
+            {
+                let place = PartitionIndex.firstIndex(in: 0..<coldEntries.count) { !key.isBehind(coldEntries[$0]) }
+                return coldEntries[place]
+            }
+            if readFailed {
+                // An index file that cannot be read: its part of the partition is passed over and reported.
+                readFailed = false
+                return IndexEntry(
+                    baseOffset: run.firstOffset,
+                    position: 0,
+                    appendTime: run.firstTime,
+                    recordBytes: 0,
+                    count: UInt32(clamping: run.nextOffset - run.firstOffset)
+                )
+            }
+            search(run, low: 0, high: Int(run.count) - 1, key: key, requests: &requests)
+            return nil
+        }
+        if hint < index.entries.count, !key.isBehind(index.entries[hint]),
+            hint == 0 || key.isBehind(index.entries[hint - 1])
+        {
+            return index.entries[hint]
+        }
+        if hint + 1 < index.entries.count, key.isBehind(index.entries[hint]), !key.isBehind(index.entries[hint + 1]) {
+            hint += 1
+            return index.entries[hint]
+        }
+        hint = index.firstEntry(notBehind: key)
+        return hint < index.entries.count ? index.entries[hint] : nil
+    }
+
+    /// Whether what is searched for may stand before this entry.
+    private func isBefore(_ entry: IndexEntry, _ key: IndexKey) -> Bool {
+        if coldFirst == 0 { return false }
+        switch key {
+        case .offset(let offset): return entry.baseOffset > offset
+        case .time(let time): return entry.appendTime >= time
+        }
+    }
+
+    private var coldFirst = 0
+    private var searchKey = IndexKey.offset(0)
+
+    private func search(_ run: IndexRun, low: Int, high: Int, key: IndexKey, requests: inout ColdRequests) {
+        searchKey = key
+        // A range that one read brings is read from its beginning; a larger one is halved.
+        let first = high - low < Self.entriesPerRead ? low : (low + high) / 2
+        outstanding = .entries(run: run, first: first, low: low, high: high)
+        let count = min(Self.entriesPerRead, Int(run.count) - first)
+        requests.readIndex(
+            self,
+            segment: run.segment,
+            offset: Int(run.fileOffset) + first * IndexEntry.bytes,
+            length: count * IndexEntry.bytes
+        )
+    }
+
+    // MARK: Answers
+
+    /// The device answered.
+    func received(_ result: Result<[UInt8], DeviceError>, requests: inout ColdRequests) {
+        guard let request = outstanding else { return }
+        outstanding = nil
+        guard case .success(let bytes) = result else {
+            readFailed = true
+            return
+        }
+        switch request {
+        case .log(let position):
+            coldLog = ColdLog(position: position, bytes: bytes)
+            readFailed = bytes.isEmpty
+        case .entries(let run, let first, let low, let high):
+            let entries = IndexFile.entries(in: bytes)
+            guard let head = entries.first, let tail = entries.last else {
+                readFailed = true
+                return
+            }
+            if first > low, !searchKey.isBehind(head) {
+                search(run, low: low, high: first, key: searchKey, requests: &requests)
+            } else if searchKey.isBehind(tail), first + entries.count <= high {
+                search(run, low: first + entries.count, high: high, key: searchKey, requests: &requests)
+            } else {
+                coldRun = run
+                coldFirst = first
+                coldEntries = entries
+            }
+        }
+    }
+}
+
+/// A part of the log that was read from the device.
+private final class ColdLog {
+    private let position: UInt64
+    private let memory: UnsafeMutableRawBufferPointer
+    private let count: Int
+
+    init(position: UInt64, bytes: [UInt8]) {
+        self.position = position
+        count = bytes.count
+        memory = .allocate(byteCount: max(bytes.count, 1), alignment: 8)
+        memory.copyBytes(from: bytes)
+    }
+
+    deinit { memory.deallocate() }
+
+    /// The bytes of a record; nil unless all of them are here.
+    func record(at place: UInt64, length: Int) -> UnsafeRawBufferPointer? {
+        guard place >= position, place - position < UInt64(count) else { return nil }
+        let start = Int(place - position)
+        guard count - start >= length else { return nil }
+        return UnsafeRawBufferPointer(rebasing: memory[start..<start + length])
+    }
+}
+
+/// Where readers leave what they need of the device.
+struct ColdRequests {
+    struct Request {
+        enum Source {
+            case log(segment: UInt64)
+            case index(segment: UInt64)
+        }
+        var reader: PartitionReader
+        var source: Source
+        var offset: Int
+        var length: Int
+    }
+
+    private(set) var pending: [Request] = []
+
+    mutating func readLog(_ reader: PartitionReader, segment: UInt64, offset: Int, length: Int) {
+        pending.append(Request(reader: reader, source: .log(segment: segment), offset: offset, length: length))
+    }
+
+    mutating func readIndex(_ reader: PartitionReader, segment: UInt64, offset: Int, length: Int) {
+        pending.append(Request(reader: reader, source: .index(segment: segment), offset: offset, length: length))
+    }
+
+    mutating func take() -> [Request] {
+        defer { pending.removeAll(keepingCapacity: true) }
+        return pending
+    }
+}

@@ -1,0 +1,129 @@
+package import MessageModel
+internal import StorageService
+
+extension Shard {
+    /// Opens the shard that a device holds, or a new one.
+    ///
+    /// Reads the newest snapshot and the log behind it. The shard is to be run (rounds, device events) until `isReady`
+    /// before anybody is served.
+    /// - Throws: where the data is of a newer version, or the device cannot be read.
+    package static func open(device: any LogDevice, options: ShardOptions) throws(SluiceError) -> Shard {
+        let segments = try LogScanner.usedSegments(device, identity: options.logIdentity)
+        let recovered = try newestSnapshot(device: device, options: options, segments: segments)
+        var state = recovered.state
+        var scanner = LogScanner(device: device, identity: options.logIdentity, segments: segments)
+        var malformed: [DamagedRegion] = []
+        let result: LogScanner.Result
+        do throws(DeviceError) {
+            result = try scanner.scan(
+                from: recovered.position,
+                epoch: state.epoch,
+                endsHere: recovered.isClean
+            ) { record, segment in
+                if !state.apply(record, segment: segment.number) {
+                    malformed.append(
+                        DamagedRegion(start: record.position, end: record.position + UInt64(record.bytes.count))
+                    )
+                }
+            }
+        } catch {
+            throw SluiceError(.storageUnavailable, "the log cannot be read: \(error.description)")
+        }
+        for topic in state.topics.values {
+            for partition in topic.partitions { partition.visibleOffset = partition.nextOffset }
+        }
+        // Segments that hold nothing of this log are made anew when they are needed.
+        let newest = result.segments.last
+        removeUnused(device, behind: newest?.number)
+        let log = CommitLog(
+            device: device,
+            options: options,
+            segments: result.segments.isEmpty ? [.beforeFirst] : result.segments,
+            end: result.end,
+            epoch: state.epoch + 1
+        )
+        let shard = Shard(log: log, state: state, damaged: result.damaged + malformed, options: options)
+        shard.snapshotWork.kept = recovered.positions
+        shard.snapshotWork.isWanted = !recovered.isClean || result.end != recovered.position
+        return shard
+    }
+
+    private struct Recovered {
+        var state: ShardState
+        var position: UInt64 = 0
+        var isClean = false
+        /// Of the snapshots that are there.
+        var positions: [UInt64] = []
+    }
+
+    private static func newestSnapshot(
+        device: any LogDevice,
+        options: ShardOptions,
+        segments: [CommitLog.Segment]
+    ) throws(SluiceError) -> Recovered {
+        let segmentOf: (UInt64) -> UInt64? = { position in
+            segments.first { $0.base <= position && position < $0.end }?.number
+        }
+        var recovered = Recovered(state: ShardState(producersRemembered: options.producersRemembered))
+        do throws(DeviceError) {
+            let positions = try device.listFilesNow().compactMap(Snapshot.position(inName:)).sorted()
+            recovered.positions = positions
+            for position in positions.reversed() {
+                guard let bytes = try device.readFileNow(Snapshot.name(position: position)) else { continue }
+                let reading = Snapshot.decode(
+                    bytes,
+                    identity: options.logIdentity,
+                    producersRemembered: options.producersRemembered,
+                    segmentOf: segmentOf
+                )
+                switch reading {
+                case .read(let state, let position, let isClean):
+                    // A snapshot of a log that is no longer there says nothing.
+                    guard position == 0 || segments.last.map({ position <= $0.end }) == true else { continue }
+                    recovered.state = state
+                    recovered.position = position
+                    recovered.isClean = isClean
+                    return recovered
+                case .unusable: continue
+                case .newerVersion(let version):
+                    throw DeviceError(.notFound, "\(version)")
+                }
+            }
+        } catch {
+            if error.kind == .notFound, let version = UInt32(error.description) {
+                throw SluiceError(
+                    .versionNotSupported,
+                    "a snapshot was written in format \(version), this server reads formats up to \(Snapshot.version)",
+                    hint: "start the newer version of sluice that wrote it"
+                )
+            }
+            throw SluiceError(.storageUnavailable, "the snapshots cannot be read: \(error.description)")
+        }
+        recovered.position = segments.first?.base ?? 0
+        return recovered
+    }
+
+    private static func removeUnused(_ device: any LogDevice, behind newest: UInt64?) {
+        guard let all = try? device.listSegmentsNow() else { return }
+        for segment in all where newest.map({ segment.number > $0 }) ?? true { device.removeSegment(segment.number) }
+    }
+
+    /// Creates the topic that holds every name that no other captures, where it is not there yet. For a new log; call
+    /// once the shard is ready.
+    package func ensureBuiltInTopic(now: Timestamp) {
+        guard directory.topic(named: TopicDirectory.builtInTopic, tenant: .default) == nil else { return }
+        let session = openSession(tenant: .default)
+        perform(
+            session: session,
+            .createTopic(TopicSpecification(name: TopicDirectory.builtInTopic)),
+            token: 0,
+            now: now
+        )
+        closeSession(session)
+    }
+}
+
+extension CommitLog.Segment {
+    /// What a new log has before its first segment: nothing, and full.
+    static let beforeFirst = CommitLog.Segment(number: .max, base: 0, size: 0)
+}

@@ -1,0 +1,435 @@
+internal import DequeModule
+package import MessageModel
+package import StorageService
+
+/// Readers: attached ones that are pushed to, fetches, and searches for a time.
+extension Shard {
+    // MARK: Queues
+
+    func enqueue(_ attachment: Attachment) {
+        guard !attachment.isQueued, !attachment.isDetached else { return }
+        attachment.isQueued = true
+        readyAttachments.append(attachment)
+    }
+
+    func enqueue(_ task: FetchTask) {
+        guard !task.isQueued, !task.isDone else { return }
+        task.isQueued = true
+        readyFetches.append(task)
+    }
+
+    func enqueue(_ search: TimeSearch) {
+        guard !search.isQueued else { return }
+        search.isQueued = true
+        readySearches.append(search)
+    }
+
+    func wakeReaders(of partition: PartitionState) {
+        guard !partition.waiters.isEmpty else { return }
+        let waiters = partition.waiters
+        partition.waiters.removeAll(keepingCapacity: true)
+        for reader in waiters { reader.owner?.readerBecameReady(reader) }
+    }
+
+    // MARK: Attachments
+
+    /// Attaches a reader, see `StorageSession.attach`.
+    package func attach(session: UInt64, _ request: AttachRequest, attachment id: UInt32, now: Timestamp) {
+        guard let slot = slot(session) else { return }
+        do throws(SluiceError) {
+            guard sessions[slot].attachments[id] == nil else {
+                throw SluiceError(.invalidArgument, "attachment \(id) is in use on this connection")
+            }
+            try attach(session: session, slot: slot, request, id: id)
+        } catch {
+            reply(session, 0, .attachmentEnded(id, error))
+        }
+    }
+
+    private func attach(
+        session: UInt64,
+        slot: Int,
+        _ request: AttachRequest,
+        id: UInt32
+    ) throws(SluiceError) {
+        let tenant = sessions[slot].tenant
+        if !request.filter.isEmpty {
+            let problem = request.filter.withUnsafeBytes { bytes -> SluiceError? in
+                do throws(SluiceError) { try NameRules.checkFilter(bytes) } catch { return error }
+                return nil
+            }
+            if let problem { throw problem }
+        }
+        switch request.source {
+        case .topic(let topicID, let start):
+            guard let topic = state.topics[topicID], topic.tenant == tenant else { throw unknownTopic() }
+            let attachment = makeAttachment(session, id, topic, request, nil)
+            begin(attachment, partitions: topic.partitions, at: start)
+        case .partition(let partitionID, let start):
+            guard let (topic, partition) = state.partition(partitionID), topic.tenant == tenant else {
+                throw unknownTopic()
+            }
+            let attachment = makeAttachment(session, id, topic, request, nil)
+            begin(attachment, partitions: [partition], at: start)
+        case .subscription(let name):
+            guard let subscription = state.subscription(named: name, tenant: tenant),
+                let topic = state.topics[subscription.topic]
+            else { throw unknownSubscription(name) }
+            if let other = subscription.reader, !other.isDetached {
+                guard !request.consumer.isEmpty, other.consumer == request.consumer else {
+                    throw SluiceError(
+                        .subscriptionInUse,
+                        "subscription '\(name)' has a reader already",
+                        hint: "one reader at a time; a consumer with the same consumer name takes over"
+                    )
+                }
+                end(other, SluiceError(.attachmentFenced, "consumer '\(request.consumer)' attached again elsewhere"))
+            }
+            let attachment = makeAttachment(session, id, topic, request, subscription)
+            subscription.reader = attachment
+            for (index, partition) in topic.partitions.enumerated() {
+                attachment.readers.append(
+                    PartitionReader(partition: partition, offset: subscription.acknowledged[index], owner: attachment)
+                )
+            }
+            enqueue(attachment)
+        }
+    }
+
+    private func unknownTopic() -> SluiceError { SluiceError(.topicNotFound, "the topic does not exist") }
+
+    func unknownSubscription(_ name: String) -> SluiceError {
+        SluiceError(.subscriptionNotFound, "there is no subscription '\(name)'")
+    }
+
+    private func makeAttachment(
+        _ session: UInt64,
+        _ id: UInt32,
+        _ topic: TopicState,
+        _ request: AttachRequest,
+        _ subscription: CursorSubscription?
+    ) -> Attachment {
+        let attachment = Attachment(
+            session: session,
+            id: id,
+            tenant: topic.tenant,
+            topic: topic,
+            request: request,
+            subscription: subscription,
+            shard: self
+        )
+        if let slot = slot(session) { sessions[slot].attachments[id] = attachment }
+        return attachment
+    }
+
+    private func begin(_ attachment: Attachment, partitions: [PartitionState], at start: StartPosition) {
+        find(start, in: partitions) { [weak attachment] shard, offsets in
+            guard let attachment, !attachment.isDetached else { return }
+            attachment.readers = zip(partitions, offsets).map { partition, offset in
+                PartitionReader(partition: partition, offset: offset, owner: attachment)
+            }
+            shard.enqueue(attachment)
+        }
+    }
+
+    /// Finds where a start position is in each of some partitions.
+    func find(
+        _ start: StartPosition,
+        in partitions: [PartitionState],
+        completion: @escaping (Shard, [UInt64]) -> Void
+    ) {
+        switch start {
+        case .first: completion(self, partitions.map(\.firstOffset))
+        case .next: completion(self, partitions.map(\.visibleOffset))
+        case .offset(let offset): completion(self, partitions.map { max(offset, $0.firstOffset) })
+        case .time(let time):
+            enqueue(
+                TimeSearch(time: time, partitions: partitions, shard: self) { shard, found in
+                    completion(shard, found.map(\.offset))
+                }
+            )
+        }
+    }
+
+    package func grantCredit(session: UInt64, attachment id: UInt32, messages: UInt64, bytes: UInt64) {
+        guard let slot = slot(session), let attachment = sessions[slot].attachments[id] else { return }
+        attachment.grant(messages: messages, bytes: bytes)
+        if attachment.hasCredit { enqueue(attachment) }
+    }
+
+    package func detach(session: UInt64, attachment id: UInt32) {
+        guard let slot = slot(session), let attachment = sessions[slot].attachments[id] else { return }
+        detach(attachment)
+    }
+
+    func detach(_ attachment: Attachment) {
+        attachment.isDetached = true
+        for reader in attachment.readers { reader.partition.waiters.removeAll { $0 === reader } }
+        if let subscription = attachment.subscription, subscription.reader === attachment { subscription.reader = nil }
+        if let slot = slot(attachment.session) { sessions[slot].attachments[attachment.id] = nil }
+    }
+
+    /// Ends an attachment from this side.
+    func end(_ attachment: Attachment, _ error: SluiceError) {
+        guard !attachment.isDetached else { return }
+        detach(attachment)
+        reply(attachment.session, 0, .attachmentEnded(attachment.id, error))
+    }
+
+    // MARK: Delivery
+
+    func deliver(output: any ShardOutput) {
+        // Those that are queued while this runs have their turn in the next round.
+        for _ in 0..<readyAttachments.count {
+            guard let attachment = readyAttachments.popFirst() else { return }
+            attachment.isQueued = false
+            guard !attachment.isDetached else { continue }
+            pump(attachment, output: output)
+        }
+    }
+
+    private func pump(_ attachment: Attachment, output: any ShardOutput) {
+        var budget = options.deliveryBytesPerRound
+        let count = attachment.readers.count
+        guard count > 0 else { return }
+        let first = attachment.nextReader
+        for step in 0..<count {
+            let place = (first + step) % count
+            attachment.nextReader = place
+            let reader = attachment.readers[place]
+            while true {
+                guard attachment.hasCredit, !attachment.isDetached else { return }
+                guard budget > 0 else {
+                    attachment.nextReader = (place + 1) % count
+                    enqueue(attachment)
+                    return
+                }
+                guard let bytes = deliverNext(of: reader, to: attachment, output: output) else { break }
+                budget -= bytes
+            }
+        }
+    }
+
+    /// Delivers the next batch of one partition.
+    /// - Returns: its size; nil where there is none now.
+    private func deliverNext(
+        of reader: PartitionReader,
+        to attachment: Attachment,
+        output: any ShardOutput
+    ) -> Int? {
+        switch reader.next(log: log, requests: &coldRequests) {
+        case .batch(let batch, let entry):
+            let skipped = reader.offset > entry.baseOffset ? Int(reader.offset - entry.baseOffset) : 0
+            var ranges = rangeScratch
+            rangeScratch = []
+            ranges.removeAll(keepingCapacity: true)
+            let messages = selectRecords(of: batch, from: skipped, for: attachment, into: &ranges)
+            reader.advance(behind: entry)
+            if messages > 0 {
+                attachment.use(messages: messages, bytes: batch.byteCount)
+                ranges.withUnsafeBufferPointer { ranges in
+                    output.batchDelivered(
+                        session: attachment.session,
+                        BatchDelivery(
+                            attachment: attachment.id,
+                            partition: reader.partition.id,
+                            batch: batch,
+                            ranges: ranges
+                        )
+                    )
+                }
+            }
+            rangeScratch = ranges
+            return batch.byteCount
+        case .atEnd:
+            if !reader.partition.waiters.contains(where: { $0 === reader }) { reader.partition.waiters.append(reader) }
+            return nil
+        case .pending:
+            return nil
+        case .damaged(let entry):
+            end(attachment, damage(entry, reader.partition))
+            return nil
+        }
+    }
+
+    func damage(_ entry: IndexEntry, _ partition: PartitionState) -> SluiceError {
+        SluiceError(
+            .internal,
+            "messages \(entry.baseOffset) to \(entry.nextOffset - 1) of partition \(partition.id.index) are damaged on disk",
+            hint: "read on from offset \(entry.nextOffset), or commit it for a subscription"
+        )
+    }
+
+    /// The records of a batch, from an index on, that an attachment wants.
+    /// - Returns: how many.
+    private func selectRecords(
+        of batch: BatchView,
+        from first: Int,
+        for attachment: Attachment,
+        into ranges: inout [RecordRange]
+    ) -> Int {
+        let count = batch.recordCount
+        guard first < count else { return 0 }
+        guard !attachment.filter.isEmpty else {
+            ranges.append(RecordRange(first: UInt32(first), last: UInt32(count - 1)))
+            return count - first
+        }
+        var messages = 0
+        var cursor = batch.records
+        attachment.filter.withUnsafeBytes { filter in
+            attachment.topic.info.nameBytes.withUnsafeBytes { topic in
+                while let record = cursor.next() {
+                    let index = cursor.index - 1
+                    guard index >= first, withName(of: record, topic: topic, { NameFilter.matches(filter, name: $0) })
+                    else { continue }
+                    messages += 1
+                    if let last = ranges.last, Int(last.last) == index - 1 {
+                        ranges[ranges.count - 1].last = UInt32(index)
+                    } else {
+                        ranges.append(RecordRange(first: UInt32(index), last: UInt32(index)))
+                    }
+                }
+            }
+        }
+        return messages
+    }
+
+    /// Lends the full name of a message: as it stands in the record where that is the whole.
+    func withName<Result>(
+        of record: RecordView,
+        topic: UnsafeRawBufferPointer,
+        _ body: (UnsafeRawBufferPointer) -> Result
+    ) -> Result {
+        if record.hasAbsoluteName, let name = record.routingKey { return body(name) }
+        if record.routingKey == nil { return body(topic) }
+        var name = nameScratch
+        nameScratch = []
+        name.removeAll(keepingCapacity: true)
+        record.appendName(topic: topic, to: &name)
+        defer { nameScratch = name }
+        return name.withUnsafeBytes(body)
+    }
+
+    // MARK: Fetches
+
+    func fetch(session: UInt64, _ request: FetchRequest, token: UInt64, now: Timestamp) {
+        guard let (_, partition) = state.partition(request.partition) else {
+            reply(session, token, .request(.failure(unknownTopic())))
+            return
+        }
+        guard request.offset >= partition.firstOffset, request.offset <= partition.nextOffset else {
+            let error = SluiceError(
+                .offsetOutOfRange,
+                "offset \(request.offset) is not in \(partition.firstOffset)...\(partition.nextOffset)",
+                hint: "ask for the first or the next offset"
+            )
+            reply(session, token, .request(.failure(error)))
+            return
+        }
+        let task = FetchTask(
+            session: session,
+            token: token,
+            request: request,
+            reader: PartitionReader(partition: partition, offset: request.offset, owner: nil),
+            deadline: now.advanced(byMicroseconds: request.waitMicroseconds),
+            shard: self
+        )
+        waitingFetches.append(task)
+        enqueue(task)
+    }
+
+    package func cancel(session: UInt64, token: UInt64) {
+        guard let index = waitingFetches.firstIndex(where: { $0.session == session && $0.token == token }) else { return }
+        let task = waitingFetches.remove(at: index)
+        task.isDone = true
+        task.reader.partition.waiters.removeAll { $0 === task.reader }
+    }
+
+    func runFetches(now: Timestamp) {
+        for task in waitingFetches where now >= task.deadline { enqueue(task) }
+        for _ in 0..<readyFetches.count {
+            guard let task = readyFetches.popFirst() else { return }
+            task.isQueued = false
+            if !task.isDone { pump(task, now: now) }
+        }
+    }
+
+    private func pump(_ task: FetchTask, now: Timestamp) {
+        let limit = min(task.request.maxBytes, Limits.batchBytes)
+        while true {
+            switch task.reader.next(log: log, requests: &coldRequests) {
+            case .batch(let batch, let entry):
+                if !task.bytes.isEmpty, task.bytes.count + batch.byteCount > limit {
+                    finish(task)
+                    return
+                }
+                task.bytes.append(contentsOf: batch.bytes)
+                task.reader.advance(behind: entry)
+                if task.bytes.count >= limit {
+                    finish(task)
+                    return
+                }
+            case .atEnd:
+                if !task.bytes.isEmpty || now >= task.deadline || task.reader.partition.isDeleted {
+                    finish(task)
+                } else if !task.reader.partition.waiters.contains(where: { $0 === task.reader }) {
+                    task.reader.partition.waiters.append(task.reader)
+                }
+                return
+            case .pending:
+                if !task.bytes.isEmpty { finish(task) }
+                return
+            case .damaged(let entry):
+                if task.bytes.isEmpty {
+                    finish(task, .failure(damage(entry, task.reader.partition)))
+                } else {
+                    finish(task)
+                }
+                return
+            }
+        }
+    }
+
+    private func finish(_ task: FetchTask) {
+        let partition = task.reader.partition
+        let answer = FetchReply(
+            batches: task.bytes,
+            firstOffset: partition.firstOffset,
+            nextOffset: partition.visibleOffset
+        )
+        finish(task, .success(.fetched(answer)))
+    }
+
+    private func finish(_ task: FetchTask, _ result: Result<StorageReply, SluiceError>) {
+        task.isDone = true
+        waitingFetches.removeAll { $0 === task }
+        task.reader.partition.waiters.removeAll { $0 === task.reader }
+        reply(task.session, task.token, .request(result))
+    }
+
+    // MARK: Searches
+
+    func runSearches() {
+        for _ in 0..<readySearches.count {
+            guard let search = readySearches.popFirst() else { return }
+            search.isQueued = false
+            advance(search)
+        }
+    }
+
+    private func advance(_ search: TimeSearch) {
+        for (index, reader) in search.readers.enumerated() where search.found[index] == nil {
+            guard reader.outstanding == nil else { continue }
+            let entry = reader.entry(for: .time(search.time), log: log, requests: &coldRequests)
+            let visible = reader.partition.visibleOffset
+            if let entry {
+                let isVisible = entry.baseOffset < visible
+                search.found[index] = (min(entry.baseOffset, visible), Timestamp(rawValue: isVisible ? entry.appendTime : 0))
+            } else if reader.outstanding == nil {
+                search.found[index] = (visible, .zero)
+            }
+        }
+        let found = search.found.compactMap { $0 }
+        if found.count == search.found.count { search.completion(self, found) }
+    }
+}

@@ -1,0 +1,395 @@
+internal import DequeModule
+package import MessageModel
+package import StorageService
+
+/// The verbs that are not on the path of every message.
+extension Shard {
+    /// Does what a request asks; the answer comes in a round.
+    package func perform(session: UInt64, _ request: StorageRequest, token: UInt64, now: Timestamp) {
+        guard let slot = slot(session) else { return }
+        let tenant = sessions[slot].tenant
+        do throws(Refusal) {
+            switch request {
+            case .createTopic(let specification):
+                try createTopic(specification, tenant, session, token, now)
+            case .deleteTopic(let name):
+                try deleteTopic(name, tenant, session, token)
+            case .describeTopic(let name):
+                guard let topic = state.topic(named: name, tenant: tenant) else { throw .error(unknownTopic(name)) }
+                answer(session, token, .topic(describe(topic)))
+            case .listTopics(let after, let limit):
+                let (names, next) = Self.page(state.directory.names(tenant: tenant), after: after, limit: limit)
+                let topics = names.compactMap { state.topic(named: $0, tenant: tenant).map(describe) }
+                answer(session, token, .topics(topics, next: next))
+            case .openProducer(let request):
+                try openProducer(request, tenant, session, token)
+            case .fetch(let request):
+                fetch(session: session, request, token: token, now: now)
+            case .findOffset(let partition, let query):
+                try findOffset(partition, query, tenant, session, token)
+            case .createSubscription(let specification):
+                try createSubscription(specification, tenant, session, token, now)
+            case .deleteSubscription(let name):
+                try deleteSubscription(name, tenant, session, token)
+            case .describeSubscription(let name):
+                guard let subscription = state.subscription(named: name, tenant: tenant) else {
+                    throw .error(unknownSubscription(name))
+                }
+                answer(session, token, .subscription(describe(subscription)))
+            case .listSubscriptions(let after, let limit):
+                let all = state.subscriptions.values.filter { $0.tenant == tenant }.map(\.name).sorted()
+                let (names, next) = Self.page(all, after: after, limit: limit)
+                let found = names.compactMap { state.subscription(named: $0, tenant: tenant).map(describe) }
+                answer(session, token, .subscriptions(found, next: next))
+            case .commit(let name, let partition, let offset):
+                try commit(name, partition, offset, tenant, session, token)
+            case .health:
+                answer(session, token, .health(health))
+            case .unsupported(let verb):
+                throw .error(SluiceError(.notSupported, "'\(verb.rawValue)' is not supported yet"))
+            }
+        } catch {
+            switch error {
+            case .error(let error):
+                reply(session, token, .request(.failure(error)))
+            case .log(let refusal):
+                refuse(refusal, now: now) { code in
+                    let error = SluiceError(code, code.rendering.title, hint: "see the server's log")
+                    reply(session, token, .request(.failure(error)))
+                } deferring: {
+                    deferred.append(.request(session: session, request, token: token))
+                }
+            }
+        }
+    }
+
+    enum Refusal: Error {
+        case error(SluiceError)
+        case log(CommitLog.AppendRefusal)
+    }
+
+    private func answer(_ session: UInt64, _ token: UInt64, _ reply: StorageReply) {
+        self.reply(session, token, .request(.success(reply)))
+    }
+
+    /// Answers once everything appended so far is durable.
+    private func answerDurably(_ session: UInt64, _ token: UInt64, _ reply: StorageReply) {
+        log.wantDurable()
+        let waiting = Reply(session: session, token: token, kind: .request(.success(reply)))
+        unsettled.append(Unsettled(end: log.end, kind: .reply(waiting)))
+    }
+
+    /// Appends a record of a definition.
+    private func appendRecord(_ kind: LogRecord.Kind, _ write: (inout ByteWriter) -> Void) throws(Refusal) {
+        var writer = ByteWriter()
+        write(&writer)
+        guard hasOpened, deferred.isEmpty else { throw .log(.waitsForSegment) }
+        do throws(CommitLog.AppendRefusal) {
+            _ = try log.append(kind, payloadBytes: writer.bytes.count) { $0.copyBytes(from: writer.bytes) }
+        } catch {
+            throw .log(error)
+        }
+    }
+
+    private static func page(_ names: [String], after: String?, limit: Int) -> (names: [String], next: String?) {
+        let first = after.map { after in PartitionIndex.firstIndex(in: 0..<names.count) { names[$0] > after } } ?? 0
+        let end = min(names.count, first + max(1, min(limit, 1_000)))
+        return (Array(names[first..<end]), end < names.count ? names[end - 1] : nil)
+    }
+
+    // MARK: Topics
+
+    private func unknownTopic(_ name: String) -> SluiceError {
+        SluiceError(.topicNotFound, "there is no topic '\(name)'", hint: "sluice topic create \(name)")
+    }
+
+    private func createTopic(
+        _ specification: TopicSpecification,
+        _ tenant: TenantID,
+        _ session: UInt64,
+        _ token: UInt64,
+        _ now: Timestamp
+    ) throws(Refusal) {
+        do throws(SluiceError) { try Self.check(specification) } catch { throw .error(error) }
+        if let topic = state.topic(named: specification.name, tenant: tenant) {
+            guard topic.info.partitions == specification.partitions, topic.info.captures == specification.captures else {
+                throw .error(
+                    SluiceError(.alreadyExists, "topic '\(specification.name)' exists with other settings")
+                )
+            }
+            // It may have been created a moment ago.
+            answerDurably(session, token, .topicCreated(describe(topic), isNew: false))
+            return
+        }
+        if let (capture, other) = state.directory.conflict(of: specification, tenant: tenant) {
+            throw .error(SluiceError(.alreadyExists, "topic '\(other)' captures '\(capture)' already"))
+        }
+        let definition = TopicDefinition(
+            id: TopicID(rawValue: state.nextTopic),
+            tenant: tenant,
+            createdAt: recordTime(now),
+            specification: specification
+        )
+        try appendRecord(.topicCreated) { definition.encode(to: &$0) }
+        let topic = state.applyTopicCreated(definition)
+        answerDurably(session, token, .topicCreated(describe(topic), isNew: true))
+    }
+
+    private static func check(_ specification: TopicSpecification) throws(SluiceError) {
+        try NameRules.checkTopicName(specification.name)
+        guard (1...Limits.partitionsPerTopic).contains(specification.partitions) else {
+            throw SluiceError(.invalidArgument, "a topic has 1 to \(Limits.partitionsPerTopic) partitions")
+        }
+        guard specification.captures.count <= Limits.capturesPerTopic else {
+            throw SluiceError(.invalidArgument, "a topic has at most \(Limits.capturesPerTopic) captures")
+        }
+        for capture in specification.captures {
+            var prefix = capture
+            if prefix.hasSuffix("/#") { prefix.removeLast(2) }
+            var problem: SluiceError?
+            prefix.withUTF8 { bytes in
+                do throws(SluiceError) { try NameRules.checkName(UnsafeRawBufferPointer(bytes)) } catch { problem = error }
+            }
+            if problem != nil {
+                throw SluiceError(
+                    .invalidName,
+                    "'\(capture)' cannot be captured",
+                    hint: "a capture is a name, or a name with /# behind it"
+                )
+            }
+        }
+    }
+
+    private func deleteTopic(
+        _ name: String,
+        _ tenant: TenantID,
+        _ session: UInt64,
+        _ token: UInt64
+    ) throws(Refusal) {
+        guard let topic = state.topic(named: name, tenant: tenant) else { throw .error(unknownTopic(name)) }
+        guard name != TopicDirectory.builtInTopic else {
+            throw .error(SluiceError(.invalidArgument, "the built-in topic cannot be deleted"))
+        }
+        try appendRecord(.topicDeleted) { $0.write32(topic.info.id.rawValue) }
+        state.applyTopicDeleted(topic.info.id)
+        for slot in sessions where slot.isOpen {
+            for attachment in slot.attachments.values where attachment.topic === topic {
+                end(attachment, SluiceError(.topicNotFound, "topic '\(name)' was deleted"))
+            }
+        }
+        for partition in topic.partitions { wakeReaders(of: partition) }
+        answerDurably(session, token, .done)
+    }
+
+    private func describe(_ topic: TopicState) -> TopicDescription {
+        TopicDescription(
+            id: topic.info.id,
+            name: topic.info.name,
+            captures: topic.info.captures,
+            createdAt: topic.createdAt,
+            partitions: topic.partitions.map {
+                TopicDescription.Partition(firstOffset: $0.firstOffset, nextOffset: $0.visibleOffset)
+            }
+        )
+    }
+
+    // MARK: Producers and offsets
+
+    private func openProducer(
+        _ request: ProducerRequest,
+        _ tenant: TenantID,
+        _ session: UInt64,
+        _ token: UInt64
+    ) throws(Refusal) {
+        guard let (topic, partition) = state.partition(request.partition), topic.tenant == tenant else {
+            throw .error(SluiceError(.topicNotFound, "the topic does not exist"))
+        }
+        guard hasOpened else { throw .log(.waitsForSegment) }
+        let producer: ProducerID
+        if let resume = request.resume {
+            producer = resume
+        } else {
+            // The epoch is new with each opening of the log, so no number comes twice.
+            producer = ProducerID(rawValue: UInt64(log.epoch) << 32 | UInt64(nextProducer))
+            nextProducer &+= 1
+        }
+        let answer = ProducerReply(
+            producer: producer,
+            epoch: state.producers.epoch(of: producer, partition: partition.id),
+            nextSequence: state.producers.nextSequence(of: producer, partition: partition.id)
+        )
+        self.answer(session, token, .producer(answer))
+    }
+
+    private func findOffset(
+        _ id: PartitionID,
+        _ query: OffsetQuery,
+        _ tenant: TenantID,
+        _ session: UInt64,
+        _ token: UInt64
+    ) throws(Refusal) {
+        guard let (topic, partition) = state.partition(id), topic.tenant == tenant else {
+            throw .error(SluiceError(.topicNotFound, "the topic or partition does not exist"))
+        }
+        switch query {
+        case .first: answer(session, token, .offset(partition.firstOffset, .zero))
+        case .next: answer(session, token, .offset(partition.visibleOffset, .zero))
+        case .time(let time):
+            enqueue(
+                TimeSearch(time: time, partitions: [partition], shard: self) { shard, found in
+                    guard let place = found.first else { return }
+                    shard.answer(session, token, .offset(place.offset, place.time))
+                }
+            )
+        }
+    }
+
+    // MARK: Subscriptions
+
+    private func createSubscription(
+        _ specification: SubscriptionSpecification,
+        _ tenant: TenantID,
+        _ session: UInt64,
+        _ token: UInt64,
+        _ now: Timestamp
+    ) throws(Refusal) {
+        let nameBytes = specification.name.utf8.count
+        guard nameBytes > 0, nameBytes <= Limits.subscriptionNameBytes else {
+            throw .error(
+                SluiceError(.invalidName, "a subscription's name has 1 to \(Limits.subscriptionNameBytes) bytes")
+            )
+        }
+        guard let topic = state.topics[specification.topic], topic.tenant == tenant else {
+            throw .error(SluiceError(.topicNotFound, "the topic does not exist"))
+        }
+        if try answerExisting(specification, tenant, session, token) { return }
+        guard hasOpened, deferred.isEmpty else { throw .log(.waitsForSegment) }
+        find(specification.start, in: topic.partitions) { shard, offsets in
+            do throws(Refusal) {
+                // A search takes time: another may have created it meanwhile.
+                if try shard.answerExisting(specification, tenant, session, token) { return }
+                let definition = SubscriptionDefinition(
+                    id: SubscriptionID(rawValue: shard.state.nextSubscription),
+                    tenant: tenant,
+                    createdAt: shard.recordTime(now),
+                    topic: specification.topic,
+                    name: specification.name,
+                    acknowledged: offsets
+                )
+                try shard.appendRecord(.subscriptionCreated) { definition.encode(to: &$0) }
+                let created = shard.state.applySubscriptionCreated(definition)
+                shard.answerDurably(session, token, .subscriptionCreated(shard.describe(created), isNew: true))
+            } catch {
+                switch error {
+                case .error(let error): shard.reply(session, token, .request(.failure(error)))
+                case .log(.waitsForSegment):
+                    shard.deferred.append(
+                        .request(session: session, .createSubscription(specification), token: token)
+                    )
+                case .log(.full):
+                    shard.reply(session, token, .request(.failure(SluiceError(.storageFull, "the disk is full"))))
+                case .log(.failed(let failure)):
+                    shard.reply(session, token, .request(.failure(shard.unavailable(failure))))
+                }
+            }
+        }
+    }
+
+    private func answerExisting(
+        _ specification: SubscriptionSpecification,
+        _ tenant: TenantID,
+        _ session: UInt64,
+        _ token: UInt64
+    ) throws(Refusal) -> Bool {
+        guard let known = state.subscription(named: specification.name, tenant: tenant) else { return false }
+        guard known.topic == specification.topic else {
+            throw .error(SluiceError(.alreadyExists, "subscription '\(specification.name)' exists on another topic"))
+        }
+        answerDurably(session, token, .subscriptionCreated(describe(known), isNew: false))
+        return true
+    }
+
+    private func deleteSubscription(
+        _ name: String,
+        _ tenant: TenantID,
+        _ session: UInt64,
+        _ token: UInt64
+    ) throws(Refusal) {
+        guard let subscription = state.subscription(named: name, tenant: tenant) else {
+            throw .error(unknownSubscription(name))
+        }
+        try appendRecord(.subscriptionDeleted) { $0.write32(subscription.id.rawValue) }
+        if let reader = subscription.reader {
+            end(reader, SluiceError(.subscriptionNotFound, "subscription '\(name)' was deleted"))
+        }
+        state.applySubscriptionDeleted(subscription.id)
+        answerDurably(session, token, .done)
+    }
+
+    private func commit(
+        _ name: String,
+        _ id: PartitionID,
+        _ offset: UInt64,
+        _ tenant: TenantID,
+        _ session: UInt64,
+        _ token: UInt64
+    ) throws(Refusal) {
+        guard let subscription = state.subscription(named: name, tenant: tenant) else {
+            throw .error(unknownSubscription(name))
+        }
+        guard id.topic == subscription.topic, let (_, partition) = state.partition(id) else {
+            throw .error(SluiceError(.invalidArgument, "subscription '\(name)' does not read this partition"))
+        }
+        guard offset <= partition.visibleOffset else {
+            throw .error(
+                SluiceError(
+                    .offsetOutOfRange,
+                    "offset \(offset) is behind the end, which is \(partition.visibleOffset)"
+                )
+            )
+        }
+        if offset > subscription.acknowledged[Int(id.index)] {
+            try appendRecord(.commit) { writer in
+                writer.write32(subscription.id.rawValue)
+                writer.write16(id.index)
+                writer.write16(0)
+                writer.write64(offset)
+            }
+            state.applyCommit(subscription.id, partition: Int(id.index), offset: offset)
+        }
+        answerDurably(session, token, .done)
+    }
+
+    private func describe(_ subscription: CursorSubscription) -> SubscriptionDescription {
+        let topic = state.topics[subscription.topic]
+        return SubscriptionDescription(
+            name: subscription.name,
+            topic: subscription.topic,
+            topicName: topic?.info.name ?? "",
+            createdAt: subscription.createdAt,
+            isAttached: subscription.reader?.isDetached == false,
+            partitions: zip(subscription.acknowledged, topic?.partitions ?? []).map { acknowledged, partition in
+                SubscriptionDescription.Partition(acknowledged: acknowledged, nextOffset: partition.visibleOffset)
+            }
+        )
+    }
+
+    // MARK: Health
+
+    package var health: StorageHealth {
+        var reason = ""
+        if let failure = log.failure {
+            reason = "the log failed: \(failure.description)"
+        } else if !isReady {
+            reason = "the log is being opened"
+        } else if retryDeadline != nil {
+            reason = "the disk is full"
+        }
+        return StorageHealth(
+            acceptsWrites: reason.isEmpty,
+            reason: reason,
+            durable: LogPosition(rawValue: log.durable),
+            end: LogPosition(rawValue: log.end)
+        )
+    }
+}

@@ -1,0 +1,202 @@
+internal import DequeModule
+package import MessageModel
+internal import StorageService
+
+extension Shard {
+    /// Does everything that came together since the last round: writes, syncs, reports, delivers.
+    /// - Returns: whether another round should follow at once, because something was left for fairness.
+    package func runRound(now: Timestamp, output: any ShardOutput) -> Bool {
+        openEpoch(now: now)
+        replayDeferred(now: now)
+        routeUndurable(output: output)
+        flush(now: now)
+        reportFailure(output: output)
+        acknowledgeWritten(output: output)
+        settle(output: output)
+        emitOutbox(output: output)
+        deliver(output: output)
+        runSearches()
+        runFetches(now: now)
+        advanceSnapshots(now: now, output: output)
+        emitOutbox(output: output)
+        issueColdReads()
+        log.trimCache(settled: unsettled.first.map { min($0.end, log.durable) } ?? log.durable)
+        return !readyAttachments.isEmpty || !readyFetches.isEmpty || !readySearches.isEmpty || !outbox.isEmpty
+            || !routable.isEmpty
+    }
+
+    /// Writes the first record of this epoch. Until it is durable the shard is not ready: only then is it known that
+    /// everything that recovery found is durable as well.
+    private func openEpoch(now: Timestamp) {
+        guard !hasOpened else { return }
+        let time = recordTime(now)
+        do throws(CommitLog.AppendRefusal) {
+            _ = try log.append(.opened, payloadBytes: 8) { $0.store64(time.rawValue, at: 0) }
+        } catch {
+            if case .full = error { retryDeadline = retryDeadline ?? now.advanced(byMicroseconds: options.fullRetryMicroseconds) }
+            return
+        }
+        hasOpened = true
+        canReplay = true
+        state.epoch = log.epoch
+        log.wantDurable()
+        unsettled.append(Unsettled(end: log.end, kind: .opened))
+    }
+
+    private func replayDeferred(now: Timestamp) {
+        if let deadline = retryDeadline, now >= deadline {
+            retryDeadline = nil
+            log.retrySegment()
+        }
+        guard canReplay else { return }
+        canReplay = false
+        let waiting = deferred
+        deferred = []
+        deferredBytes = 0
+        for item in waiting {
+            switch item {
+            case .append(let session, let bytes, let partition, let acknowledgement, let token):
+                bytes.withUnsafeBytes { bytes in
+                    guard let batch = BatchView(prefixOf: bytes) else { return }
+                    append(
+                        session: session,
+                        batch: batch,
+                        to: partition,
+                        acknowledgement: acknowledgement,
+                        token: token,
+                        now: now
+                    )
+                }
+            case .request(let session, let request, let token):
+                perform(session: session, request, token: token, now: now)
+            }
+        }
+    }
+
+    private func flush(now: Timestamp) {
+        if log.unsyncedBytes > 0, log.failure == nil {
+            if log.unsyncedBytes >= UInt64(options.lazySyncBytes) || lazyDeadline.map({ now >= $0 }) == true {
+                log.wantDurable()
+                lazyDeadline = nil
+            } else if lazyDeadline == nil {
+                lazyDeadline = now.advanced(byMicroseconds: options.lazySyncMicroseconds)
+            }
+        } else {
+            lazyDeadline = nil
+        }
+        log.flush(writesNow: !unwritten.isEmpty)
+    }
+
+    /// After a failed write or sync nothing more is stored, and what was on its way may or may not be.
+    private func reportFailure(output: any ShardOutput) {
+        guard let failure = log.failure, !hasReportedFailure else { return }
+        hasReportedFailure = true
+        lazyDeadline = nil
+        output.warning("the log takes no more writes: \(failure.description)")
+        let error = SluiceError(
+            .indeterminate,
+            "the log failed while this was being stored: \(failure.description)",
+            hint: "it may be there after a restart of the server"
+        )
+        while let item = unwritten.popFirst() { fail(item, error) }
+        while let item = unsettled.popFirst() { if item.end > log.durable { fail(item, error) } }
+        while let item = deferred.popFirst() {
+            switch item {
+            case .append(let session, _, _, _, let token):
+                reply(session, token, .append(AppendResult(error: .storageUnavailable)))
+            case .request(let session, _, let token):
+                reply(session, token, .request(.failure(unavailable(failure))))
+            }
+        }
+    }
+
+    func unavailable(_ failure: DeviceError) -> SluiceError {
+        SluiceError(
+            .storageUnavailable,
+            "the log takes no more writes: \(failure.description)",
+            hint: "check the disk and restart the server"
+        )
+    }
+
+    private func fail(_ item: Unsettled, _ error: SluiceError) {
+        switch item.kind {
+        case .batch(let session, let token, _, _, let acknowledges):
+            if acknowledges { reply(session, token, .append(AppendResult(error: error.code))) }
+        case .duplicate(let session, let token, _):
+            reply(session, token, .append(AppendResult(error: error.code)))
+        case .reply(let waiting):
+            reply(waiting.session, waiting.token, .request(.failure(error)))
+        case .opened:
+            break
+        }
+    }
+
+    func reply(_ session: UInt64, _ token: UInt64, _ kind: Reply.Kind) {
+        outbox.append(Reply(session: session, token: token, kind: kind))
+    }
+
+    private func acknowledgeWritten(output: any ShardOutput) {
+        while let first = unwritten.first, first.end <= log.written {
+            unwritten.removeFirst()
+            if case .batch(let session, let token, _, let result, _) = first.kind, slot(session) != nil {
+                output.appendCompleted(session: session, token: token, result: result)
+            }
+        }
+    }
+
+    /// Reports what has become durable, and shows it to readers.
+    private func settle(output: any ShardOutput) {
+        while let first = unsettled.first, first.end <= log.durable {
+            unsettled.removeFirst()
+            switch first.kind {
+            case .batch(let session, let token, let batch, let result, let acknowledges):
+                batch.partition.visibleOffset = batch.nextOffset
+                wakeReaders(of: batch.partition)
+                if acknowledges, slot(session) != nil {
+                    output.appendCompleted(session: session, token: token, result: result)
+                }
+                if !batch.isRouted { route(batch, output: output) }
+            case .duplicate(let session, let token, let result):
+                if slot(session) != nil { output.appendCompleted(session: session, token: token, result: result) }
+            case .reply(let waiting):
+                outbox.append(waiting)
+            case .opened:
+                isReady = true
+            }
+        }
+    }
+
+    private func emitOutbox(output: any ShardOutput) {
+        guard !outbox.isEmpty else { return }
+        let replies = outbox
+        outbox.removeAll(keepingCapacity: true)
+        for reply in replies where slot(reply.session) != nil {
+            switch reply.kind {
+            case .append(let result):
+                output.appendCompleted(session: reply.session, token: reply.token, result: result)
+            case .request(let result):
+                output.requestCompleted(session: reply.session, token: reply.token, result: result)
+            case .attachmentEnded(let attachment, let error):
+                output.attachmentEnded(session: reply.session, attachment: attachment, error: error)
+            }
+        }
+    }
+
+    private func issueColdReads() {
+        for request in coldRequests.take() {
+            let token = takeToken()
+            coldReads[token] = request.reader
+            switch request.source {
+            case .log(let segment):
+                device.read(segment: segment, offset: request.offset, length: request.length, token: token)
+            case .index(let segment):
+                device.readFile(
+                    IndexFile.name(segment: segment),
+                    offset: request.offset,
+                    length: request.length,
+                    token: token
+                )
+            }
+        }
+    }
+}

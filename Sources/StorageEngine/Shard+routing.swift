@@ -1,0 +1,85 @@
+package import MessageModel
+internal import StorageService
+
+/// Live subscriptions: messages that go to attached sessions by the filters they set.
+extension Shard {
+    /// Adds a live filter, see `StorageSession.addFilter`.
+    package func addFilter(session: UInt64, _ filter: UnsafeRawBufferPointer, id: UInt32) -> SluiceError? {
+        guard let slot = slot(session) else { return nil }
+        do throws(SluiceError) { try NameRules.checkFilter(filter) } catch { return error }
+        _ = removeFilter(session: session, id: id)
+        sessions[slot].filters[id] = Array(filter)
+        filters[sessions[slot].tenant, default: FilterTable()].insert(
+            filter,
+            FilterSubscriber(session: session, filter: id)
+        )
+        return nil
+    }
+
+    package func removeFilter(session: UInt64, id: UInt32) -> Bool {
+        guard let slot = slot(session), let filter = sessions[slot].filters.removeValue(forKey: id) else { return false }
+        filter.withUnsafeBytes { filter in
+            filters[sessions[slot].tenant]?.remove(filter, FilterSubscriber(session: session, filter: id))
+        }
+        return true
+    }
+
+    /// Sends messages on that need not be durable before readers see them.
+    func routeUndurable(output: any ShardOutput) {
+        guard !routable.isEmpty else { return }
+        let batches = routable
+        routable.removeAll(keepingCapacity: true)
+        for batch in batches { route(batch, output: output) }
+    }
+
+    /// Sends every message of a batch to the sessions that want it.
+    func route(_ batch: RoutableBatch, output: any ShardOutput) {
+        guard filters[batch.topic.tenant]?.isEmpty == false,
+            let record = log.cached(batch.position),
+            record.count > LogRecord.headerBytes + LogRecord.batchPrefixBytes,
+            let view = BatchView(
+                prefixOf: record.slice(LogRecord.headerBytes + LogRecord.batchPrefixBytes..<record.count)
+            )
+        else { return }
+        let appendTime = view.appendTime
+        var found = matches
+        matches = []
+        var ids: [UInt32] = []
+        batch.topic.info.nameBytes.withUnsafeBytes { topicName in
+            var cursor = view.records
+            while let message = cursor.next() {
+                found.removeAll(keepingCapacity: true)
+                withName(of: message, topic: topicName) { name in
+                    filters[batch.topic.tenant]?.match(name, into: &found)
+                }
+                guard !found.isEmpty else { continue }
+                let serial = nextSerial
+                nextSerial += 1
+                var first = 0
+                while first < found.count {
+                    let session = found[first].session
+                    ids.removeAll(keepingCapacity: true)
+                    while first < found.count, found[first].session == session {
+                        ids.append(found[first].filter)
+                        first += 1
+                    }
+                    guard slot(session) != nil else { continue }
+                    ids.withUnsafeBufferPointer { ids in
+                        output.messageRouted(
+                            session: session,
+                            RoutedMessage(
+                                topic: batch.topic.info.id,
+                                topicName: topicName,
+                                record: message,
+                                appendTime: appendTime,
+                                filters: ids,
+                                serial: serial
+                            )
+                        )
+                    }
+                }
+            }
+        }
+        matches = found
+    }
+}

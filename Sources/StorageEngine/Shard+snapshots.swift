@@ -1,0 +1,130 @@
+internal import DequeModule
+internal import MessageModel
+
+/// A side file on its way to the device.
+enum PendingFile {
+    case index(segment: UInt64, [(partition: PartitionState, count: Int, run: IndexRun)])
+    case snapshot(position: UInt64)
+}
+
+/// Where the shard is with its index files and snapshots.
+struct SnapshotWork {
+    /// A segment's index or a snapshot is being written.
+    var isWriting = false
+    /// Something was sealed since the last snapshot, or the shard is being closed.
+    var isWanted = false
+    /// Taken, and waiting until the log is durable up to its position.
+    var taken: (position: UInt64, bytes: [UInt8])?
+    /// The positions of the snapshots that are there, oldest first.
+    var kept: [UInt64] = []
+    /// The last attempt failed; not tried again before.
+    var retryAt: Timestamp?
+    var isClosing = false
+    package var isClosed = false
+}
+
+extension Shard {
+    /// Ends the work of this shard: what it has is written and synced, and a snapshot taken. New appends are to be kept
+    /// away by the owner. Rounds go on until `isClosed`.
+    package func close() {
+        snapshotWork.isClosing = true
+        snapshotWork.isWanted = true
+        snapshotWork.retryAt = nil
+        log.wantDurable()
+    }
+
+    /// Everything is on the device; also where it refuses the last snapshot, which only makes the next start longer.
+    package var isClosed: Bool { snapshotWork.isClosed }
+
+    /// Moves the indexes of sealed segments to files, and takes a snapshot behind each.
+    func advanceSnapshots(now: Timestamp, output: any ShardOutput) {
+        if log.failure != nil {
+            snapshotWork.isClosed = snapshotWork.isClosing
+            return
+        }
+        guard hasOpened, !snapshotWork.isWriting else { return }
+        if let retryAt = snapshotWork.retryAt, now < retryAt { return }
+        if let taken = snapshotWork.taken {
+            guard log.durable >= taken.position else { return }
+            writeFile(
+                Snapshot.name(position: taken.position),
+                taken.bytes,
+                .snapshot(position: taken.position)
+            )
+            snapshotWork.taken = nil
+            return
+        }
+        if let segment = state.touched.keys.min(), segment < log.active.number {
+            writeIndex(segment)
+            return
+        }
+        if snapshotWork.isWanted {
+            snapshotWork.isWanted = false
+            let bytes = Snapshot.encode(
+                state,
+                position: log.end,
+                isClean: snapshotWork.isClosing,
+                identity: options.logIdentity
+            )
+            snapshotWork.taken = (log.end, bytes)
+            log.wantDurable()
+            if log.durable >= log.end {
+                advanceSnapshots(now: now, output: output)
+            } else {
+                log.flush(writesNow: false)
+            }
+        }
+    }
+
+    private func writeFile(_ name: String, _ bytes: [UInt8], _ file: PendingFile) {
+        let token = takeToken()
+        pendingFiles[token] = file
+        snapshotWork.isWriting = true
+        device.writeFile(name, bytes: bytes, token: token)
+    }
+
+    private func writeIndex(_ segment: UInt64) {
+        guard let sealed = log.segments.first(where: { $0.number == segment }) else {
+            state.touched[segment] = nil
+            return
+        }
+        let partitions = (state.touched[segment] ?? []).filter { !$0.isDeleted }
+        var parts: [IndexFile.Partition] = []
+        for partition in partitions {
+            let count = partition.index.entryCount(before: sealed.end)
+            if count > 0 {
+                parts.append(IndexFile.Partition(id: partition.id, entries: partition.index.entries[..<count]))
+            }
+        }
+        let (bytes, runs) = IndexFile.encode(segment: segment, partitions: parts)
+        let byID = Dictionary(partitions.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+        let spilled = zip(parts, runs).compactMap { part, run in
+            byID[part.id].map { (partition: $0, count: part.entries.count, run: run) }
+        }
+        writeFile(IndexFile.name(segment: segment), bytes, .index(segment: segment, spilled))
+    }
+
+    func fileWritten(_ file: PendingFile, _ error: DeviceError?) {
+        snapshotWork.isWriting = false
+        if error != nil {
+            // The memory it would have freed stays in use; the log itself is not concerned.
+            snapshotWork.isWanted = true
+            snapshotWork.retryAt = state.lastTime.advanced(byMicroseconds: options.fullRetryMicroseconds)
+            if snapshotWork.isClosing { snapshotWork.isClosed = true }
+            return
+        }
+        snapshotWork.retryAt = nil
+        switch file {
+        case .index(let segment, let spilled):
+            for part in spilled { part.partition.index.spill(part.count, as: part.run) }
+            state.touched[segment] = nil
+            snapshotWork.isWanted = true
+        case .snapshot(let position):
+            snapshotWork.kept.append(position)
+            while snapshotWork.kept.count > 2 {
+                device.removeFile(Snapshot.name(position: snapshotWork.kept.removeFirst()))
+            }
+            if snapshotWork.isClosing { snapshotWork.isClosed = true }
+        }
+    }
+}

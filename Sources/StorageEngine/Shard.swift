@@ -1,0 +1,202 @@
+internal import DequeModule
+package import MessageModel
+package import StorageService
+
+/// The unit of storage, ordering and failover: one commit log and everything derived from it.
+///
+/// A shard is a deterministic state machine: it knows no clock, thread or file. Its owner calls it from one thread, passes
+/// the time in, hands over what the device answered, and runs a round after each burst of calls. Only a round writes,
+/// syncs and reports.
+package final class Shard {
+    package let options: ShardOptions
+    package let device: any LogDevice
+    let log: CommitLog
+    var state: ShardState
+    /// Parts of the log that were found damaged when it was opened.
+    package let damaged: [DamagedRegion]
+
+    var sessions: [SessionSlot] = []
+    var freeSessions: [Int] = []
+    var filters: [TenantID: FilterTable] = [:]
+
+    /// What waits until the log is durable up to a place, in the order of places.
+    var unsettled: Deque<Unsettled> = []
+    /// Appends that asked for `received`, until the device has them.
+    var unwritten: Deque<Unsettled> = []
+    /// Answers that wait for nothing but the next round.
+    var outbox: [Reply] = []
+    /// What arrived while the next segment was being made.
+    var deferred: Deque<Deferred> = []
+    var deferredBytes = 0
+    /// What they waited for has come.
+    var canReplay = false
+    /// Messages that attached readers get before they are durable.
+    var routable: [RoutableBatch] = []
+    var matches: [FilterSubscriber] = []
+    var nextSerial: UInt64 = 1
+
+    var readyAttachments: Deque<Attachment> = []
+    var readyFetches: Deque<FetchTask> = []
+    var readySearches: Deque<TimeSearch> = []
+    var waitingFetches: [FetchTask] = []
+    var coldRequests = ColdRequests()
+    var coldReads: [UInt64: PartitionReader] = [:]
+    var rangeScratch: [RecordRange] = []
+    var nameScratch: [UInt8] = []
+
+    var pendingFiles: [UInt64: PendingFile] = [:]
+    var nextDeviceToken: UInt64 = 1
+    var snapshotWork = SnapshotWork()
+    var nextProducer: UInt32 = 1
+    /// When what nobody waits for is synced.
+    var lazyDeadline: Timestamp?
+    var retryDeadline: Timestamp?
+    var hasReportedFailure = false
+    /// The first record of this epoch is in the log.
+    var hasOpened = false
+    package internal(set) var isReady = false
+
+    init(
+        log: CommitLog,
+        state: ShardState,
+        damaged: [DamagedRegion],
+        options: ShardOptions
+    ) {
+        self.log = log
+        self.device = log.device
+        self.state = state
+        self.damaged = damaged
+        self.options = options
+    }
+
+    /// The topics by name and capture, kept up to date by this shard.
+    package var directory: TopicDirectory { state.directory }
+
+    /// What an append or a request waits for.
+    struct Unsettled {
+        enum Kind {
+            case batch(session: UInt64, token: UInt64, RoutableBatch, AppendResult, acknowledges: Bool)
+            case duplicate(session: UInt64, token: UInt64, AppendResult)
+            case reply(Reply)
+            case opened
+        }
+        /// The end of its record.
+        var end: UInt64
+        var kind: Kind
+    }
+
+    struct RoutableBatch {
+        var topic: TopicState
+        var partition: PartitionState
+        var position: UInt64
+        var nextOffset: UInt64
+        var isRouted: Bool
+    }
+
+    struct Reply {
+        enum Kind {
+            case append(AppendResult)
+            case request(Result<StorageReply, SluiceError>)
+            case attachmentEnded(UInt32, SluiceError)
+        }
+        var session: UInt64
+        var token: UInt64
+        var kind: Kind
+    }
+
+    enum Deferred {
+        case append(session: UInt64, [UInt8], PartitionID, Acknowledgement, token: UInt64)
+        case request(session: UInt64, StorageRequest, token: UInt64)
+    }
+
+    // MARK: Sessions
+
+    struct SessionSlot {
+        /// Grows each time the slot is used again.
+        var generation: UInt32 = 0
+        var isOpen = false
+        var tenant = TenantID.default
+        var attachments: [UInt32: Attachment] = [:]
+        var filters: [UInt32: [UInt8]] = [:]
+    }
+
+    /// Opens a session; its number is never used again.
+    package func openSession(tenant: TenantID) -> UInt64 {
+        let slot = freeSessions.popLast() ?? sessions.count
+        if slot == sessions.count { sessions.append(SessionSlot()) }
+        sessions[slot].isOpen = true
+        sessions[slot].tenant = tenant
+        return UInt64(slot) | UInt64(sessions[slot].generation) << 32
+    }
+
+    /// The slot of a session that is open.
+    func slot(_ session: UInt64) -> Int? {
+        let slot = Int(session & 0xFFFF_FFFF)
+        guard slot < sessions.count, sessions[slot].isOpen, UInt64(sessions[slot].generation) == session >> 32 else {
+            return nil
+        }
+        return slot
+    }
+
+    /// Ends a session with everything that belongs to it.
+    package func closeSession(_ session: UInt64) {
+        guard let slot = slot(session) else { return }
+        for attachment in Array(sessions[slot].attachments.values) { detach(attachment) }
+        for id in Array(sessions[slot].filters.keys) { _ = removeFilter(session: session, id: id) }
+        waitingFetches.removeAll { task in
+            guard task.session == session else { return false }
+            task.isDone = true
+            task.reader.partition.waiters.removeAll { $0 === task.reader }
+            return true
+        }
+        sessions[slot].isOpen = false
+        sessions[slot].generation &+= 1
+        sessions[slot].attachments = [:]
+        sessions[slot].filters = [:]
+        freeSessions.append(slot)
+    }
+
+    // MARK: Time and the device
+
+    /// The time for new records: never before that of the newest.
+    func recordTime(_ now: Timestamp) -> Timestamp {
+        state.lastTime = max(state.lastTime, now)
+        return state.lastTime
+    }
+
+    /// When a round must be run even if nothing happens; nil for never.
+    package var nextDeadline: Timestamp? {
+        var earliest: Timestamp?
+        func take(_ deadline: Timestamp?) {
+            guard let deadline else { return }
+            earliest = earliest.map { min($0, deadline) } ?? deadline
+        }
+        take(lazyDeadline)
+        take(retryDeadline)
+        for task in waitingFetches { take(task.deadline) }
+        return earliest
+    }
+
+    /// The device answered something.
+    package func deviceCompleted(_ event: DeviceEvent) {
+        switch event {
+        case .segmentReady(let segment, let error):
+            log.segmentReady(segment, error)
+            canReplay = true
+        case .synced(let token, let error):
+            log.synced(token: token, error)
+        case .read(let token, let result):
+            guard let reader = coldReads.removeValue(forKey: token) else { return }
+            reader.received(result, requests: &coldRequests)
+            if reader.outstanding == nil { reader.owner?.readerBecameReady(reader) }
+        case .fileWritten(let token, let error):
+            guard let file = pendingFiles.removeValue(forKey: token) else { return }
+            fileWritten(file, error)
+        }
+    }
+
+    func takeToken() -> UInt64 {
+        defer { nextDeviceToken += 1 }
+        return nextDeviceToken
+    }
+}
