@@ -14,3 +14,12 @@ uint32_t sluice_crc32c_portable(uint32_t crc, const void *bytes, size_t length);
 
 /// Returns freed heap memory to the system (glibc `malloc_trim`); 1 if any was returned.
 int sluice_release_free_memory(void);
+
+/// Makes a file `length` bytes long with its blocks reserved (Linux `fallocate`); -1 and errno where that fails.
+int sluice_reserve_blocks(int file, int64_t length);
+
+/// Opens an existing file for writing past the page cache (`O_DIRECT`); -1 and errno where that fails.
+int sluice_open_direct(const char *path);
+
+/// Names the calling thread, for debuggers and `top`; at most 15 bytes.
+void sluice_name_this_thread(const char *name);

@@ -1,0 +1,10 @@
+#define _GNU_SOURCE
+#include "CSluiceShims.h"
+#include <fcntl.h>
+#include <pthread.h>
+
+int sluice_reserve_blocks(int file, int64_t length) { return fallocate(file, 0, 0, (off_t)length); }
+
+int sluice_open_direct(const char *path) { return open(path, O_WRONLY | O_DIRECT | O_CLOEXEC); }
+
+void sluice_name_this_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
