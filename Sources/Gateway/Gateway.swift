@@ -13,7 +13,7 @@ package final class Gateway {
     }
 
     /// Opens a session for a connection that has not named a tenant.
-    /// - Parameter delegate: held weakly.
+    /// - Parameter delegate: held until the session is closed.
     package func openSession(delegate: any StorageSessionDelegate) -> GatewaySession {
         let tenant = TenantID.default
         return GatewaySession(

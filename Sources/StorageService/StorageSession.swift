@@ -8,7 +8,7 @@ package protocol StorageService: AnyObject {
     var topics: TopicDirectory { get }
 
     /// Opens a session for one connection (or another owner of requests).
-    /// - Parameter delegate: told of everything that happens for this session; held weakly.
+    /// - Parameter delegate: told of everything that happens for this session; held until the session is closed.
     func openSession(tenant: TenantID, delegate: any StorageSessionDelegate) -> any StorageSession
 }
 
