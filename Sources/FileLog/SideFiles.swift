@@ -44,7 +44,7 @@ struct SideFiles: Sendable {
         let temporary = final + Self.newSuffix
         do throws(SystemError) {
             let file = try SystemFile.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
-            try write(bytes, to: file)
+            try file.write(bytes)
             try file.syncData()
             try FileSystem.rename(temporary, to: final)
         } catch {
@@ -52,18 +52,6 @@ struct SideFiles: Sendable {
             throw error
         }
         try directory.sync()
-    }
-
-    private func write(_ bytes: [UInt8], to file: SystemFile) throws(SystemError) {
-        var failure: SystemError?
-        bytes.withUnsafeBytes { buffer in
-            do throws(SystemError) {
-                try file.write(buffer, at: 0)
-            } catch {
-                failure = error
-            }
-        }
-        if let failure { throw failure }
     }
 
     /// A part of a file; fewer bytes only at its end.

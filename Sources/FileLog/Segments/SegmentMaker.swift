@@ -47,16 +47,19 @@ struct SegmentMaker: ~Copyable {
     ) throws(SystemError) -> SegmentFile {
         let final = SegmentNames.path(of: number, in: path)
         currentSize = size
-        let file = try reuseSpare(as: final, size: size)
-        if let file { return SegmentFile(number: number, size: size, file: file, frontier: 0) }
         let temporary = final + SegmentNames.newSuffix
         do throws(SystemError) {
-            let file = try SystemFile.open(temporary, O_RDWR | O_CREAT | O_TRUNC)
-            let isReserved = try reserve(file, size: size)
-            if isAhead || !isReserved { try fillWithZeros(file, size: size, betweenPieces: betweenPieces) }
-            try file.sync()
-            try FileSystem.rename(temporary, to: final)
+            if let spare = takeSpare(size: size) {
+                try FileSystem.rename(spare, to: final)
+            } else {
+                let file = try SystemFile.open(temporary, O_RDWR | O_CREAT | O_TRUNC)
+                let isReserved = try reserve(file, size: size)
+                if isAhead || !isReserved { try fillWithZeros(file, size: size, betweenPieces: betweenPieces) }
+                try file.sync()
+                try FileSystem.rename(temporary, to: final)
+            }
             try directory.sync()
+            let file = try SystemFile.open(final, O_RDWR)
             return SegmentFile(number: number, size: size, file: file, frontier: 0)
         } catch {
             try? FileSystem.remove(temporary)
@@ -81,21 +84,11 @@ struct SegmentMaker: ~Copyable {
         try? FileSystem.remove(segment)
     }
 
-    private mutating func reuseSpare(as final: String, size: Int) throws(SystemError) -> SystemFile? {
+    /// The path of a spare of just this size; those of other sizes are removed.
+    private mutating func takeSpare(size: Int) -> String? {
         while let spare = spares.popLast() {
-            guard spare.size == size else {
-                try? FileSystem.remove(spare.path)
-                continue
-            }
-            let file = try SystemFile.open(spare.path, O_RDWR)
-            try FileSystem.rename(spare.path, to: final)
-            do throws(SystemError) {
-                try directory.sync()
-            } catch {
-                try? FileSystem.remove(final)
-                throw error
-            }
-            return file
+            if spare.size == size { return spare.path }
+            try? FileSystem.remove(spare.path)
         }
         return nil
     }

@@ -57,6 +57,37 @@ final class SystemFile: Sendable {
         }
     }
 
+    /// Writes an array at the beginning.
+    func write(_ bytes: [UInt8]) throws(SystemError) {
+        var failure: SystemError?
+        bytes.withUnsafeBytes { buffer in
+            do throws(SystemError) {
+                try write(buffer, at: 0)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    func replaceContent(_ bytes: [UInt8]) throws(SystemError) {
+        guard ftruncate(descriptor, 0) == 0 else { throw SystemError("cannot empty", path) }
+        try write(bytes)
+    }
+
+    /// Locks the file for this object alone, until it goes.
+    /// - Returns: false where somebody else has it, in this process or another one.
+    func tryLock() throws(SystemError) -> Bool {
+        while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+            switch errno {
+            case EINTR: continue
+            case EWOULDBLOCK: return false
+            default: throw SystemError("cannot lock", path)
+            }
+        }
+        return true
+    }
+
     /// Writes everything and so many zeros behind it, all in one call where the system does.
     /// - Parameter zeros: less than a block. They are not promised: after a short write they are left out.
     func write(_ bytes: UnsafeRawBufferPointer, zeros: Int, at offset: Int) throws(SystemError) {

@@ -18,13 +18,18 @@ struct SystemThread {
     init(name: String, run: @escaping @Sendable () -> Void) throws(SystemError) {
         let body = Unmanaged.passRetained(Body(name: name, run: run))
         var handle = pthread_t()
-        let result = pthread_create(&handle, nil, { argument in
-            guard let argument else { return nil }
-            let body = Unmanaged<Body>.fromOpaque(argument).takeRetainedValue()
-            sluice_name_this_thread(body.name)
-            body.run()
-            return nil
-        }, body.toOpaque())
+        let result = pthread_create(
+            &handle,
+            nil,
+            { argument in
+                guard let argument else { return nil }
+                let body = Unmanaged<Body>.fromOpaque(argument).takeRetainedValue()
+                sluice_name_this_thread(body.name)
+                body.run()
+                return nil
+            },
+            body.toOpaque()
+        )
         guard result == 0 else {
             body.release()
             throw SystemError("cannot start thread", name, number: result)
