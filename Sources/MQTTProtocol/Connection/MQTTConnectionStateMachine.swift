@@ -1,0 +1,169 @@
+package import NIOCore
+
+/// The server's side of one MQTT connection, from its opening to its end: what arrives goes in with the time it
+/// arrived, replies are appended to the caller's output, and what is beyond the protocol comes back as an action.
+///
+/// The owner shows it the received bytes with `nextPacket`, passes PUBLISH to `receivedPublish` and everything else
+/// to `received`, and writes the output once per tick. Times are milliseconds of any clock that does not go back.
+package struct MQTTConnectionStateMachine: Sendable {
+    /// Where the connection stands. What each phase needs lies beside it and not inside, so that a message
+    /// moves no more than it changes.
+    enum Phase: Sendable, Hashable {
+        /// Nothing has arrived that counts.
+        case awaitingConnect
+        /// CONNECT is with the owner, who has not answered.
+        case authorizing
+        case connected
+        /// Nothing more is read or written.
+        case ended
+    }
+
+    /// What CONNECT said about the client, as far as it matters later.
+    struct Client: Sendable {
+        var identifier = MQTTString([])
+        var sessionExpirySeconds: UInt32 = 0
+        /// What CONNECT asked for: DISCONNECT may not turn zero into something.
+        var requestedSessionExpirySeconds: UInt32 = 0
+        var receiveMaximum: UInt16 = .max
+        var maximumPacketSize = Int.max
+        var requestsProblemInformation = true
+        var keepAliveSeconds: UInt16 = 0
+        var offeredWill: Will?
+    }
+
+    let options: MQTTServerOptions
+    var phase = Phase.awaitingConnect
+    var framer: PacketFramer
+    var context: DecodingContext
+    var client = Client()
+    var will: Will?
+    var pending = PendingAcknowledgements()
+    var aliases = InboundTopicAliases()
+    var window = OutboundWindow(limit: 0)
+    let openedMilliseconds: Int64
+    var lastPacketMilliseconds: Int64
+
+    /// - Parameter nowMilliseconds: when the connection was opened.
+    package init(options: MQTTServerOptions, nowMilliseconds: Int64) {
+        self.options = options
+        self.framer = PacketFramer(maximumPacketSize: options.limits.maximumConnectSize, version: nil)
+        self.context = DecodingContext(version: .v3_1_1, sender: .client, limits: options.limits)
+        self.openedMilliseconds = nowMilliseconds
+        self.lastPacketMilliseconds = nowMilliseconds
+    }
+
+    /// The version of the connection; 3.1.1 until CONNECT has said.
+    package var version: ProtocolVersion { context.version }
+    package var isConnected: Bool { phase == .connected }
+    package var hasEnded: Bool { phase == .ended }
+    /// The client's identifier, or the one assigned to it; empty before `accept`.
+    package var clientIdentifier: MQTTString { client.identifier }
+    /// Seconds the session is to be kept after the connection.
+    package var sessionExpirySeconds: UInt32 { client.sessionExpirySeconds }
+
+    /// When `timerFired` is to be called at the latest; nil when no time counts. It moves with every packet, so a
+    /// timer that fires early asks again instead of being reset each time.
+    package var deadlineMilliseconds: Int64? {
+        switch phase {
+        case .awaitingConnect, .authorizing: openedMilliseconds + options.connectTimeoutMilliseconds
+        case .connected:
+            client.keepAliveSeconds == 0 ? nil : lastPacketMilliseconds + Int64(client.keepAliveSeconds) * 1_500
+        case .ended: nil
+        }
+    }
+
+    /// Looks for the next packet at the beginning of `bytes`, the received bytes not yet used.
+    package mutating func nextPacket(
+        _ bytes: UnsafeRawBufferPointer,
+        output: inout ByteBuffer
+    ) -> MQTTFraming {
+        switch phase {
+        case .authorizing, .ended: return .paused
+        case .awaitingConnect:
+            // Whoever speaks another protocol is not waited for.
+            if let first = bytes.first, first >> 4 != PacketType.connect.rawValue {
+                return .close(violated(.firstPacketNotConnect, &output))
+            }
+        case .connected: break
+        }
+        switch framer.next(bytes) {
+        case .packet(let header): return .packet(header)
+        case .needMore(let total): return .needMore(total: total)
+        case .invalid(let error): return .close(violated(error, &output))
+        }
+    }
+
+    /// Takes one packet. PUBLISH may come here too; `receivedPublish` is the shorter way.
+    ///
+    /// - Parameters:
+    ///   - header: as `nextPacket` returned it.
+    ///   - bytes: the packet from its first byte on; may extend beyond it.
+    package mutating func received(
+        _ header: PacketHeader,
+        _ bytes: UnsafeRawBufferPointer,
+        nowMilliseconds: Int64,
+        output: inout ByteBuffer
+    ) -> MQTTAction {
+        switch phase {
+        case .ended: return .none
+        case .awaitingConnect:
+            guard header.type == .connect else { return .close(violated(.firstPacketNotConnect, &output)) }
+            return receivedConnect(header, bytes, &output)
+        case .authorizing:
+            return .close(violated(.unexpectedPacket, &output))
+        case .connected:
+            if header.type == .publish {
+                let decision = receivedPublish(header, bytes, nowMilliseconds: nowMilliseconds, output: &output)
+                switch decision {
+                case .accept(let publish): return .publish(publish)
+                case .close(let end): return .close(end)
+                }
+            }
+            lastPacketMilliseconds = nowMilliseconds
+            do throws(MQTTProtocolError) {
+                return try receivedConnected(header, bytes, &output)
+            } catch {
+                return .close(violated(error, &output))
+            }
+        }
+    }
+
+    private mutating func receivedConnected(
+        _ header: PacketHeader,
+        _ bytes: UnsafeRawBufferPointer,
+        _ output: inout ByteBuffer
+    ) throws(MQTTProtocolError) -> MQTTAction {
+        switch header.type {
+        case .puback, .pubrec, .pubrel, .pubcomp:
+            return try receivedAcknowledgement(header, bytes, &output)
+        case .subscribe:
+            return .subscribe(judge(try SubscribePacket.decode(header, bytes, context: context)))
+        case .unsubscribe:
+            return .unsubscribe(try UnsubscribePacket.decode(header, bytes, context: context))
+        case .pingreq:
+            try PingPacket.validate(header)
+            PingPacket.encodeResponse(into: &output)
+            return .none
+        case .disconnect:
+            return try receivedDisconnect(header, bytes)
+        case .auth where !version.hasProperties:
+            throw .reservedPacketType
+        case .connect, .connack, .publish, .suback, .unsuback, .pingresp, .auth:
+            // A second CONNECT, a server's packet, or AUTH without a method agreed upon in CONNECT.
+            throw .unexpectedPacket
+        }
+    }
+
+    /// To be called when the deadline has come.
+    ///
+    /// - Returns: how the connection ends, or nil if there is time left.
+    package mutating func timerFired(nowMilliseconds: Int64, output: inout ByteBuffer) -> ConnectionEnd? {
+        guard let deadline = deadlineMilliseconds, nowMilliseconds >= deadline else { return nil }
+        switch phase {
+        case .awaitingConnect: return violated(.connectTimeout, &output)
+        case .authorizing: return refuse(.serverUnavailable, output: &output)
+        case .connected: return violated(.keepAliveTimeout, &output)
+        case .ended: return nil
+        }
+    }
+}
