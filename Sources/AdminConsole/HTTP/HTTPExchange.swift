@@ -185,6 +185,7 @@ private final class ResponseCollector: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         switch error {
+        case HTTPParserError.invalidEOFState: promise.fail(HTTPExchangeProblem.closedEarly)
         case is HTTPParserError: promise.fail(HTTPExchangeProblem.notHTTP)
         default: promise.fail(error)
         }

@@ -35,13 +35,12 @@ package struct Listing: Sendable, Equatable {
             var text = ""
             for (index, cell) in cells.enumerated() {
                 let padding = String(repeating: " ", count: widths[index] - displayWidth(cell))
-                let isLast = index == cells.count - 1
                 switch columns[index].alignment {
-                case .left: text += isLast ? cell : cell + padding
-                case .right: text += padding + cell
+                case .left: text += cell + padding + "  "
+                case .right: text += padding + cell + "  "
                 }
-                if !isLast { text += "  " }
             }
+            while text.last == " " { text.removeLast() }
             return text
         }
         let heading = line(columns.map(\.title))
