@@ -104,7 +104,7 @@ let package = Package(
         testTarget("MQTTProtocolTests", ["MQTTProtocol", nioCore]),
         testTarget("FrontTests", ["Gateway", "NativeFront", "MQTTFront", "HTTPFront", "NativeProtocol", "MQTTProtocol", "StorageService", "MessageModel", nioCore, nioEmbedded]),
         testTarget("SluiceClientTests", ["SluiceClient", "NativeProtocol", "MessageModel", nioCore, nioEmbedded]),
-        testTarget("ServerConfigurationTests", ["ServerConfiguration", "Observability"]),
-        testTarget("ConsoleTests", ["AdminConsole", argumentParser]),
+        testTarget("ServerConfigurationTests", ["ServerConfiguration", "Observability", logging]),
+        testTarget("ConsoleTests", ["AdminConsole", argumentParser, nioCore, nioHTTP1, nioPosix]),
     ]
 )

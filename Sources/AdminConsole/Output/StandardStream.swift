@@ -1,0 +1,32 @@
+import Glibc
+
+/// Standard output, which is data, or standard error, which is talk.
+package enum StandardStream: Int32, Sendable {
+    case output = 1
+    case error = 2
+
+    package var isTerminal: Bool { isatty(rawValue) == 1 }
+
+    /// Whether colours and emphasis are welcome: a terminal that has them, and no `NO_COLOR` (https://no-color.org).
+    package var isStyled: Bool {
+        let forbidden = getenv("NO_COLOR").map { $0.pointee != 0 } ?? false
+        let dumb = getenv("TERM").map { String(cString: $0) == "dumb" } ?? true
+        return isTerminal && !forbidden && !dumb
+    }
+
+    /// Writes all of the text; what a closed pipe does not take is lost.
+    package func write(_ text: String) {
+        var text = text
+        text.withUTF8 { bytes in
+            var rest = UnsafeRawBufferPointer(bytes)
+            while !rest.isEmpty {
+                let count = Glibc.write(rawValue, rest.baseAddress, rest.count)
+                if count < 0 {
+                    if errno == EINTR { continue }
+                    return
+                }
+                rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count))
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+/// The part of the server's HTTP API that is about topics.
+package struct TopicAPI: Sendable {
+    package var exchange: HTTPExchange
+
+    /// Topics asked for at once; the server may give fewer.
+    static let pageSize = 1000
+
+    package init(exchange: HTTPExchange) {
+        self.exchange = exchange
+    }
+
+    package struct Summary: Decodable, Sendable, Equatable {
+        package var name: String
+        package var partitions: Int
+        package var captures: [String]
+        package var createdAt: String?
+
+        enum CodingKeys: String, CodingKey {
+            case name, partitions, captures
+            case createdAt = "created_at"
+        }
+    }
+
+    package struct Description: Decodable, Sendable, Equatable {
+        package struct Partition: Decodable, Sendable, Equatable {
+            package var index: Int
+            /// The oldest offset that is kept.
+            package var firstOffset: Int64
+            /// The offset that the next message gets.
+            package var nextOffset: Int64
+
+            enum CodingKeys: String, CodingKey {
+                case index
+                case firstOffset = "first_offset"
+                case nextOffset = "next_offset"
+            }
+        }
+
+        package var name: String
+        package var partitions: [Partition]
+        package var captures: [String]
+        package var createdAt: String?
+
+        enum CodingKeys: String, CodingKey {
+            case name, partitions, captures
+            case createdAt = "created_at"
+        }
+    }
+
+    private struct Page: Decodable {
+        var topics: [Summary]
+        var nextPageToken: String?
+
+        enum CodingKeys: String, CodingKey {
+            case topics
+            case nextPageToken = "next_page_token"
+        }
+    }
+
+    /// Makes sure that the topic is there as described.
+    /// - Returns: Whether it was created; false when it was there.
+    package func create(_ name: String, partitions: Int, captures: [String]) async throws(CommandFailure) -> Bool {
+        let what = "create topic \(name)"
+        try requireName(name, toDo: "create a topic")
+        var body = JSONWriter()
+        body.append(object: [("partitions", .integer(partitions)), ("captures", .list(captures))])
+        let response = try await exchange.send(HTTPRequest(.put, ["v1", "topics", name], body: body.text))
+        try response.requireSuccess(toDo: what)
+        return response.status == 201
+    }
+
+    /// At most `limit` topics, page by page.
+    package func list(limit: Int) async throws(CommandFailure) -> [Summary] {
+        var topics: [Summary] = []
+        var token: String?
+        while topics.count < limit {
+            var query = [(name: "limit", value: String(min(Self.pageSize, limit - topics.count)))]
+            if let token { query.append(("page_token", token)) }
+            let response = try await exchange.send(HTTPRequest(.get, ["v1", "topics"], query: query))
+            let page = try response.decoded(Page.self, toDo: "list topics")
+            topics += page.topics.prefix(limit - topics.count)
+            guard let next = page.nextPageToken, !next.isEmpty else { break }
+            // An answer that leads back to itself would never end.
+            guard next != token, !page.topics.isEmpty else {
+                throw CommandFailure(.failed, "cannot list topics", why: "the server's pages do not advance")
+            }
+            token = next
+        }
+        return topics
+    }
+
+    package func show(_ name: String) async throws(CommandFailure) -> Description {
+        try requireName(name, toDo: "show a topic")
+        let response = try await exchange.send(HTTPRequest(.get, ["v1", "topics", name]))
+        return try response.decoded(Description.self, toDo: "show topic \(name)")
+    }
+
+    /// An empty step of a path would name the collection; `.` and `..` would be resolved on the way.
+    private func requireName(_ name: String, toDo what: String) throws(CommandFailure) {
+        guard !name.isEmpty, name != ".", name != ".." else {
+            throw CommandFailure(.usage, "cannot \(what)", why: "'\(name)' is no name of a topic")
+        }
+    }
+}
+
+extension TopicAPI {
+    package static func listing(of topics: [Summary]) -> Listing {
+        Listing(
+            columns: [
+                .init("name"), .init("partitions", alignment: .right), .init("captures"), .init("created_at"),
+            ],
+            rows: topics.map { topic in
+                [
+                    .text(topic.name), .integer(topic.partitions), .list(topic.captures),
+                    topic.createdAt.map(OutputValue.text) ?? .none,
+                ]
+            }
+        )
+    }
+
+    package static func record(of topic: Description) -> Record {
+        let partitions = Listing(
+            columns: [
+                .init("index", title: "PARTITION", alignment: .right), .init("first_offset", alignment: .right),
+                .init("next_offset", alignment: .right),
+            ],
+            rows: topic.partitions.map { [.integer($0.index), .integer($0.firstOffset), .integer($0.nextOffset)] }
+        )
+        return Record([
+            .init("name", .text(topic.name)),
+            .init("partitions", .listing(partitions)),
+            .init("captures", .list(topic.captures)),
+            .init("created_at", topic.createdAt.map(OutputValue.text) ?? .none),
+        ])
+    }
+}

@@ -1,0 +1,171 @@
+/// Every key there is. The order is that of the documentation.
+package enum ConfigurationSchema {
+    package static let keys: [ConfigurationKey] =
+        [
+            ConfigurationKey(
+                list: "roles",
+                \.roles,
+                .choice,
+                named: "roles",
+                "What this process does: accept clients (gateway), hold messages (store). Both are needed: a split "
+                    + "deployment is not supported yet."
+            ),
+            ConfigurationKey(
+                "node.name",
+                \.node.name,
+                .name(maxLength: 64),
+                "The node's name. The data directory belongs to the node that first used it, and another name is refused."
+            ),
+        ] + storage + native + mqtt + http + log
+
+    private static let storage: [ConfigurationKey] = [
+        ConfigurationKey(
+            "storage.data_directory",
+            \.storage.dataDirectory,
+            .path,
+            "Where messages are kept. A relative path starts at the server's working directory. The flag --data-dir "
+                + "sets it too."
+        ),
+        ConfigurationKey(
+            "storage.segment_size",
+            \.storage.segmentSize,
+            .size((1 << 20)...(4 << 30)),
+            "The size of one file of the commit log, allocated in full ahead of use."
+        ),
+        ConfigurationKey(
+            "storage.tail_cache",
+            \.storage.tailCache,
+            .size((1 << 20)...(64 << 30)),
+            "Memory for the newest part of the log, from which readers that keep up are served."
+        ),
+        ConfigurationKey(
+            "storage.max_batch_size",
+            \.storage.maxBatchSize,
+            .size((64 << 10)...(64 << 20)),
+            "The largest batch of messages that is accepted, and with it the largest message. It must fit into a segment "
+                + "and into the tail cache."
+        ),
+        ConfigurationKey(
+            "storage.durability",
+            \.storage.durability,
+            .choice,
+            "When a message is acknowledged where neither topic nor publisher says: synced to the device (durable), or "
+                + "written to the operating system's memory (received), which loses the newest messages at a power cut."
+        ),
+    ]
+
+    private static let native: [ConfigurationKey] = [
+        ConfigurationKey("native.enabled", \.native.enabled, .boolean, "Whether the native protocol is served."),
+        ConfigurationKey(
+            list: "native.listen",
+            \.native.listen,
+            .address,
+            named: "addresses",
+            "Where the native protocol listens."
+        ),
+    ]
+
+    private static let mqtt: [ConfigurationKey] = [
+        ConfigurationKey("mqtt.enabled", \.mqtt.enabled, .boolean, "Whether MQTT is served."),
+        ConfigurationKey(
+            list: "mqtt.listen",
+            \.mqtt.listen,
+            .address,
+            named: "addresses",
+            "Where MQTT 3.1.1 and 5.0 listen, without TLS."
+        ),
+        ConfigurationKey(
+            "mqtt.max_packet_size",
+            \.mqtt.maxPacketSize,
+            // 268,435,460 bytes is the largest packet that MQTT can express (5.0 §2.1.4), a little over 256 MiB.
+            .size((1 << 10)...(256 << 20)),
+            "The largest packet accepted from a client. It must fit into a batch."
+        ),
+        ConfigurationKey(
+            "mqtt.keep_alive_max",
+            \.mqtt.keepAliveMax,
+            .duration(.seconds(1)...(.seconds(65535))),
+            "The longest keep-alive. An MQTT 5 client that asks for a longer one, or for none, is told this one."
+        ),
+        ConfigurationKey(
+            "mqtt.connect_timeout",
+            \.mqtt.connectTimeout,
+            .duration(.milliseconds(100)...(.seconds(600))),
+            "How long a new connection may take to send its CONNECT."
+        ),
+        ConfigurationKey(
+            "mqtt.receive_maximum",
+            \.mqtt.receiveMaximum,
+            .integer(1...65535),
+            "How many QoS 1 and 2 publishes a client may have unacknowledged."
+        ),
+        ConfigurationKey(
+            "mqtt.topic_alias_maximum",
+            \.mqtt.topicAliasMaximum,
+            .integer(0...65535),
+            "How many topic aliases an MQTT 5 client may use on one connection; 0 for none."
+        ),
+        ConfigurationKey(
+            "mqtt.max_connections",
+            \.mqtt.maxConnections,
+            .integer(1...10_000_000),
+            "How many MQTT connections are open at most; more are refused."
+        ),
+        ConfigurationKey(
+            "mqtt.max_outgoing_buffer",
+            \.mqtt.maxOutgoingBuffer,
+            .size((16 << 10)...(1 << 30)),
+            "How many bytes may wait for a client that reads slowly. It must hold the largest packet."
+        ),
+    ]
+
+    private static let http: [ConfigurationKey] = [
+        ConfigurationKey(
+            "http.enabled",
+            \.http.enabled,
+            .boolean,
+            "Whether HTTP is served: messages, administration and health."
+        ),
+        ConfigurationKey(list: "http.listen", \.http.listen, .address, named: "addresses", "Where HTTP listens."),
+        ConfigurationKey(
+            "http.max_body_size",
+            \.http.maxBodySize,
+            .size((1 << 10)...(64 << 20)),
+            "The largest request body accepted."
+        ),
+    ]
+
+    private static let log: [ConfigurationKey] = [
+        ConfigurationKey("log.level", \.log.level, .choice, "The least important lines that are written."),
+        ConfigurationKey(
+            "log.format",
+            \.log.format,
+            .choice,
+            "How lines are written on standard error; auto is text on a terminal and JSON lines otherwise."
+        ),
+    ]
+
+    static let keysByPath = Dictionary(uniqueKeysWithValues: keys.map { ($0.path, $0) })
+
+    /// The paths that hold keys and are none themselves: `mqtt`.
+    static let sections: Set<String> = Set(
+        keys.compactMap { key in key.path.lastIndex(of: ".").map { String(key.path[..<$0]) } }
+    )
+
+    package static func key(_ path: String) -> ConfigurationKey? { keysByPath[path] }
+
+    /// The key or section that an unknown path most likely meant.
+    package static func suggestion(for path: String) -> String? {
+        if let dot = path.lastIndex(of: ".") {
+            let leaf = String(path[path.index(after: dot)...])
+            let section = String(path[..<dot])
+            let siblings = keys.map(\.path).filter { $0.hasPrefix(section + ".") }
+            let leaves = siblings.map { String($0.dropFirst(section.count + 1)) }
+            if let near = nearest(to: leaf, in: leaves) { return "\(section).\(near)" }
+            // A right key in the wrong section.
+            let elsewhere = keys.map(\.path).filter { $0.hasSuffix("." + leaf) }
+            if let only = elsewhere.first, elsewhere.count == 1 { return only }
+        }
+        return nearest(to: path, in: keys.map(\.path) + sections.sorted())
+    }
+}

@@ -1,0 +1,83 @@
+/// Everything an operator sets for one server, checked and complete. The property initialisers are the defaults;
+/// ``ConfigurationSchema`` names, limits and documents each property.
+package struct SluiceConfiguration: Sendable, Equatable {
+    package var roles: [Role] = [.gateway, .store]
+    package var node = Node()
+    package var storage = Storage()
+    package var native = Native()
+    package var mqtt = MQTT()
+    package var http = HTTP()
+    package var log = Log()
+
+    package init() {}
+
+    package enum Role: String, Sendable, CaseIterable {
+        case gateway
+        case store
+    }
+
+    package struct Node: Sendable, Equatable {
+        package var name = "standalone"
+    }
+
+    package struct Storage: Sendable, Equatable {
+        package var dataDirectory = "data"
+        /// Bytes.
+        package var segmentSize = 256 << 20
+        /// Bytes.
+        package var tailCache = 64 << 20
+        /// Bytes.
+        package var maxBatchSize = 4 << 20
+        package var durability = Durability.durable
+    }
+
+    package enum Durability: String, Sendable, CaseIterable {
+        /// Acknowledged when synced to the device.
+        case durable
+        /// Acknowledged when written to the operating system's memory.
+        case received
+    }
+
+    package struct Native: Sendable, Equatable {
+        package var enabled = true
+        package var listen = [ListenAddress(host: "127.0.0.1", port: 7400)]
+    }
+
+    package struct MQTT: Sendable, Equatable {
+        package var enabled = true
+        package var listen = [ListenAddress(host: "127.0.0.1", port: 1883)]
+        /// Bytes.
+        package var maxPacketSize = 1 << 20
+        package var keepAliveMax = Duration.seconds(65535)
+        package var connectTimeout = Duration.seconds(10)
+        package var receiveMaximum = 1024
+        package var topicAliasMaximum = 64
+        package var maxConnections = 100_000
+        /// Bytes.
+        package var maxOutgoingBuffer = 1 << 20
+    }
+
+    package struct HTTP: Sendable, Equatable {
+        package var enabled = true
+        package var listen = [ListenAddress(host: "127.0.0.1", port: 7480)]
+        /// Bytes.
+        package var maxBodySize = 4 << 20
+    }
+
+    package struct Log: Sendable, Equatable {
+        package var level = LogLevel.info
+        package var format = LogFormat.auto
+    }
+
+    /// The raw values are those of swift-log's levels.
+    package enum LogLevel: String, Sendable, CaseIterable {
+        case trace, debug, info, notice, warning, error, critical
+    }
+
+    package enum LogFormat: String, Sendable, CaseIterable {
+        /// Text on a terminal, JSON lines otherwise.
+        case auto
+        case text
+        case json
+    }
+}

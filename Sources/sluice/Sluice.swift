@@ -1,0 +1,17 @@
+import AdminConsole
+import ArgumentParser
+import Glibc
+
+/// The one binary: the server and its console.
+@main
+struct Sluice: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sluice",
+        abstract: "A multi-protocol message gateway over one shared log.",
+        subcommands: [TopicCommand.self, ConfigCommand.self, VersionCommand.self]
+    )
+
+    static func main() async {
+        Glibc.exit(await CommandRunner.run(Sluice.self))
+    }
+}
