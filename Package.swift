@@ -63,9 +63,9 @@ let package = Package(
         target("NativeProtocol", ["MessageModel", nioCore]),
         target("MQTTProtocol", [nioCore]),
         target("Gateway", ["StorageService", "MessageModel", nioCore, logging]),
-        target("NativeFront", ["Gateway", "NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),
-        target("MQTTFront", ["Gateway", "MQTTProtocol", "MessageModel", nioCore, nioPosix, logging]),
-        target("HTTPFront", ["Gateway", "MessageModel", hummingbird, nioCore, logging]),
+        target("NativeFront", ["Gateway", "StorageService", "NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),
+        target("MQTTFront", ["Gateway", "StorageService", "MQTTProtocol", "MessageModel", deques, nioCore, nioPosix, logging]),
+        target("HTTPFront", ["Gateway", "StorageService", "MessageModel", hummingbird, nioCore, logging]),
 
         // The client library, the console, and what the executable needs besides.
         target("SluiceClient", ["NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),

@@ -1,1 +1,164 @@
-// Replaced by the first real file of this target.
+package import Gateway
+package import Logging
+internal import MQTTProtocol
+internal import MessageModel
+package import NIOCore
+
+/// What the MQTT connections of one event loop share.
+package final class MQTTFront {
+    let gateway: Gateway
+    let options: MQTTFrontOptions
+    let logger: Logger
+    let eventLoop: any EventLoop
+    /// Gathers what one connection's read brings; each flushes before the next has its turn.
+    let gatherer = PublishGatherer()
+    /// Encodes properties of inbound messages, and property sections of outbound ones.
+    var properties = PropertyWriter()
+    var propertySection: ByteBuffer
+    var nameScratch: [UInt8] = []
+    var lastAddress = CachedAddress()
+    /// Connected clients by their identifier.
+    private(set) var clients: [MQTTString: MQTTConnectionHandler] = [:]
+    /// Open connections, by the slot in their number.
+    private var slots: [Slot] = []
+    private var freeSlots: [Int] = []
+    private var deadlines = DeadlineWheel()
+    private var isTicking = false
+    private var nextClientNumber: UInt64 = 0
+    private let clientNumberPrefix: String
+    /// A buffer that is not in use: most ticks need one at a time.
+    private var spareBuffer: ByteBuffer?
+
+    package init(gateway: Gateway, options: MQTTFrontOptions, eventLoop: any EventLoop, logger: Logger) {
+        self.gateway = gateway
+        self.options = options
+        self.eventLoop = eventLoop
+        self.logger = logger
+        propertySection = ByteBufferAllocator().buffer(capacity: 256)
+        clientNumberPrefix = String(UInt32.random(in: 0 ... .max), radix: 16)
+    }
+
+    package var connectionCount: Int { slots.count - freeSlots.count }
+
+    // MARK: Connections
+
+    private struct Slot {
+        var handler: MQTTConnectionHandler?
+        /// Grows each time the slot is used again.
+        var generation: UInt32 = 0
+    }
+
+    /// - Returns: the connection's number: the slot, and above it the generation.
+    func opened(_ handler: MQTTConnectionHandler) -> UInt64 {
+        let slot = freeSlots.popLast() ?? slots.count
+        if slot == slots.count { slots.append(Slot()) }
+        slots[slot].handler = handler
+        return UInt64(slot) | UInt64(slots[slot].generation) << 32
+    }
+
+    private func connection(_ number: UInt64) -> MQTTConnectionHandler? {
+        let slot = slots[Int(number & 0xFFFF_FFFF)]
+        return UInt64(slot.generation) == number >> 32 ? slot.handler : nil
+    }
+
+    func closed(_ handler: MQTTConnectionHandler, number: UInt64) {
+        let slot = Int(number & 0xFFFF_FFFF)
+        slots[slot].handler = nil
+        slots[slot].generation &+= 1
+        freeSlots.append(slot)
+        let id = handler.machine.clientIdentifier
+        if clients[id] === handler { clients[id] = nil }
+    }
+
+    /// Makes a client the one with its identifier; the one that had it is told that it was taken over
+    /// (MQTT 5.0 §3.1.4).
+    func register(_ handler: MQTTConnectionHandler, as id: MQTTString) {
+        let earlier = clients.updateValue(handler, forKey: id)
+        if let earlier, earlier !== handler { earlier.end(.sessionTakenOver) }
+    }
+
+    func makeClientIdentifier() -> MQTTString {
+        nextClientNumber += 1
+        return MQTTString("sluice-\(clientNumberPrefix)-\(nextClientNumber)")
+    }
+
+    /// Ends all connections: the server is shutting down.
+    package func shutDown() {
+        for slot in slots { slot.handler?.end(.serverShuttingDown) }
+    }
+
+    // MARK: Deadlines
+
+    /// The time that the state machines count in.
+    func nowMilliseconds() -> Int64 { Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000) }
+
+    /// Sees to it that the handler's deadline is looked at when it comes.
+    func watch(_ handler: MQTTConnectionHandler) {
+        guard let deadline = handler.machine.deadlineMilliseconds else { return }
+        deadlines.insert(handler.number, at: deadline)
+        guard !isTicking else { return }
+        isTicking = true
+        scheduleTick()
+    }
+
+    private func scheduleTick() {
+        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(DeadlineWheel.tickMilliseconds)) { [weak self] in
+            self?.tick()
+        }
+    }
+
+    private func tick() {
+        let now = nowMilliseconds()
+        for number in deadlines.takeDue(now) { connection(number)?.deadlineReached(now: now) }
+        if deadlines.isEmpty { isTicking = false } else { scheduleTick() }
+    }
+
+    // MARK: Buffers
+
+    func takeBuffer() -> ByteBuffer {
+        guard var buffer = spareBuffer.take() else { return ByteBufferAllocator().buffer(capacity: 1_024) }
+        buffer.clear()
+        return buffer
+    }
+
+    /// Gives a buffer back once it was written; kept only where it is of ordinary size.
+    func putBuffer(_ buffer: ByteBuffer) {
+        if buffer.capacity <= 256 << 10 { spareBuffer = buffer }
+    }
+}
+
+/// The last name that was resolved: publishers repeat themselves.
+struct CachedAddress {
+    var name: [UInt8] = []
+    var generation: UInt64 = .max
+    var partition: PartitionID?
+    var routingKey: Range<Int>?
+    var isAbsolute = false
+}
+
+/// Deadlines of many connections, looked at a few times a second: eight bytes each, no timer. A connection that
+/// is gone leaves its number behind until then.
+struct DeadlineWheel {
+    static let tickMilliseconds: Int64 = 250
+    private var buckets: [Int64: [UInt64]] = [:]
+    private var next: Int64 = .max
+
+    var isEmpty: Bool { buckets.isEmpty }
+
+    mutating func insert(_ number: UInt64, at milliseconds: Int64) {
+        let bucket = milliseconds / Self.tickMilliseconds + 1
+        next = min(next, bucket)
+        buckets[bucket, default: []].append(number)
+    }
+
+    mutating func takeDue(_ now: Int64) -> [UInt64] {
+        let current = now / Self.tickMilliseconds
+        var due: [UInt64] = []
+        while next <= current, !buckets.isEmpty {
+            if let bucket = buckets.removeValue(forKey: next) { due += bucket }
+            next += 1
+            if buckets.isEmpty { next = .max }
+        }
+        return due
+    }
+}

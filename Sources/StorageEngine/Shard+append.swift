@@ -87,6 +87,7 @@ extension Shard {
             segment: log.active.number
         )
         let routable = RoutableBatch(
+            session: session,
             topic: topic,
             partition: partition,
             position: position,

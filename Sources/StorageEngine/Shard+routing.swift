@@ -73,6 +73,7 @@ extension Shard {
                                 record: message,
                                 appendTime: appendTime,
                                 filters: ids,
+                                isOwn: session == batch.session,
                                 serial: serial
                             )
                         )

@@ -86,6 +86,8 @@ package final class Shard {
     }
 
     struct RoutableBatch {
+        /// Who appended it.
+        var session: UInt64
         var topic: TopicState
         var partition: PartitionState
         var position: UInt64

@@ -138,6 +138,8 @@ package struct RoutedMessage {
     package var appendTime: Timestamp
     /// The ids of this session's filters that match; at least one.
     package var filters: UnsafeBufferPointer<UInt32>
+    /// This session appended it itself.
+    package var isOwn: Bool
     /// The same for one message at all sessions in one round, and different for different messages: what was encoded
     /// for one session can be used for the next.
     package var serial: UInt64
@@ -148,6 +150,7 @@ package struct RoutedMessage {
         record: RecordView,
         appendTime: Timestamp,
         filters: UnsafeBufferPointer<UInt32>,
+        isOwn: Bool,
         serial: UInt64
     ) {
         self.topic = topic
@@ -155,6 +158,7 @@ package struct RoutedMessage {
         self.record = record
         self.appendTime = appendTime
         self.filters = filters
+        self.isOwn = isOwn
         self.serial = serial
     }
 }
