@@ -1,0 +1,20 @@
+/// Random numbers that are the same for the same seed on every machine (SplitMix64: Steele, Lea, Flood, 2014).
+package struct SeededGenerator: RandomNumberGenerator, Sendable {
+    private var state: UInt64
+
+    package init(seed: UInt64) { state = seed }
+
+    package mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+
+    /// A generator of its own for a part of a simulation, so that what one part draws does not shift the others.
+    package mutating func split() -> SeededGenerator { SeededGenerator(seed: next()) }
+
+    /// True so many times out of a hundred.
+    package mutating func percent(_ chance: Int) -> Bool { Int.random(in: 0..<100, using: &self) < chance }
+}
