@@ -63,7 +63,7 @@ let package = Package(
         target("NativeProtocol", ["MessageModel", nioCore]),
         target("MQTTProtocol", [nioCore]),
         target("Gateway", ["StorageService", "MessageModel", nioCore, logging]),
-        target("NativeFront", ["Gateway", "NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),
+        target("NativeFront", ["Gateway", "NativeProtocol", "StorageService", "MessageModel", nioCore, nioPosix, logging]),
         target("MQTTFront", ["Gateway", "MQTTProtocol", "MessageModel", nioCore, nioPosix, logging]),
         target("HTTPFront", ["Gateway", "MessageModel", hummingbird, nioCore, logging]),
 
