@@ -8,7 +8,7 @@ struct Sluice: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sluice",
         abstract: "A multi-protocol message gateway over one shared log.",
-        subcommands: [TopicCommand.self, ConfigCommand.self, VersionCommand.self]
+        subcommands: [ServeCommand.self, TopicCommand.self, ConfigCommand.self, VersionCommand.self]
     )
 
     static func main() async {

@@ -1,0 +1,167 @@
+import FileLog
+import Gateway
+import LocalStorage
+import Logging
+import MQTTFront
+import MQTTProtocol
+import MessageModel
+import NIOCore
+import NIOPosix
+import NativeFront
+import ServerConfiguration
+import StorageEngine
+
+/// A running server: the storage, the gateway on it, and a listener for each address.
+///
+/// Storage and connections share one event loop: between a socket and the log there is no thread.
+final class Server {
+    /// What listens where, as it is printed.
+    struct Listening {
+        var protocolName: String
+        var address: String
+    }
+
+    private let group: MultiThreadedEventLoopGroup
+    private let node: NodeDirectory
+    private let storage: StorageHost
+    private let logger: Logger
+    private var nativeListeners: [NativeListener] = []
+    private var mqttListeners: [MQTTListener] = []
+    private(set) var listening: [Listening] = []
+
+    private init(group: MultiThreadedEventLoopGroup, node: NodeDirectory, storage: StorageHost, logger: Logger) {
+        self.group = group
+        self.node = node
+        self.storage = storage
+        self.logger = logger
+    }
+
+    /// Opens the data directory and starts everything that the configuration enables.
+    /// - Throws: `SluiceError` or what the system says of an address; nothing is left running then.
+    static func start(_ configuration: SluiceConfiguration, logger: Logger) async throws -> Server {
+        let node = try NodeDirectory.open(
+            path: configuration.storage.dataDirectory,
+            nodeName: configuration.node.name,
+            now: .now()
+        )
+        var options = ShardOptions()
+        options.segmentBytes = configuration.storage.segmentSize
+        options.tailCacheBytes = configuration.storage.tailCache
+        options.logIdentity = Array(node.identity.id.utf8).withUnsafeBytes { Checksum.crc32c($0) }
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        do {
+            let storage = try await StorageHost.start(
+                shardPath: try node.shardPath(0),
+                options: options,
+                eventLoop: group.next(),
+                logger: logger
+            )
+            let server = Server(group: group, node: node, storage: storage, logger: logger)
+            do {
+                try await server.listen(configuration)
+            } catch {
+                await server.stop()
+                throw error
+            }
+            return server
+        } catch {
+            try? await group.shutdownGracefully()
+            throw error
+        }
+    }
+
+    private func listen(_ configuration: SluiceConfiguration) async throws {
+        let loop = storage.eventLoop
+        let gateway = try await loop.submit { [storage] in
+            NIOLoopBound(Gateway(storage: storage.service), eventLoop: loop)
+        }.get()
+        if configuration.native.enabled { try await listenNative(configuration, gateway: gateway) }
+        if configuration.mqtt.enabled { try await listenMQTT(configuration, gateway: gateway) }
+    }
+
+    private func listenNative(_ configuration: SluiceConfiguration, gateway: NIOLoopBound<Gateway>) async throws {
+        var native = NativeConfiguration()
+        native.serverVersion = Version.sluice
+        for address in configuration.native.listen {
+            let listener = try await binding("native", address) { [group, logger] in
+                try await NativeListener.start(
+                    host: address.host,
+                    port: address.port,
+                    group: group,
+                    configuration: native,
+                    logger: logger
+                ) { _ in gateway.value }
+            }
+            nativeListeners.append(listener)
+            report("native", listener.localAddress)
+        }
+    }
+
+    private func listenMQTT(_ configuration: SluiceConfiguration, gateway: NIOLoopBound<Gateway>) async throws {
+        let options = Self.options(configuration.mqtt)
+        let loop = storage.eventLoop
+        let front = try await loop.submit { [logger] in
+            let front = MQTTFront(gateway: gateway.value, options: options, eventLoop: loop, logger: logger)
+            return NIOLoopBound(front, eventLoop: loop)
+        }.get()
+        for address in configuration.mqtt.listen {
+            let listener = try await binding("MQTT", address) { [group] in
+                try await MQTTListener.start(host: address.host, port: address.port, group: group, front: front)
+            }
+            mqttListeners.append(listener)
+            report("mqtt", listener.localAddress)
+        }
+    }
+
+    private static func options(_ mqtt: SluiceConfiguration.MQTT) -> MQTTFrontOptions {
+        var options = MQTTFrontOptions()
+        options.maximumConnections = mqtt.maxConnections
+        options.outgoingBufferBytes = mqtt.maxOutgoingBuffer
+        options.server.receiveMaximum = UInt16(clamping: mqtt.receiveMaximum)
+        options.server.topicAliasMaximum = UInt16(clamping: mqtt.topicAliasMaximum)
+        options.server.maximumKeepAliveSeconds = UInt16(clamping: mqtt.keepAliveMax.components.seconds)
+        options.server.connectTimeoutMilliseconds =
+            mqtt.connectTimeout.components.seconds * 1_000
+            + mqtt.connectTimeout.components.attoseconds / 1_000_000_000_000_000
+        options.server.limits.maximumPacketSize = mqtt.maxPacketSize
+        options.server.limits.maximumTopicLength = Limits.nameBytes
+        options.server.limits.maximumTopicLevels = Limits.nameLevels
+        return options
+    }
+
+    /// Says which address could not be bound.
+    private func binding<Listener>(
+        _ protocolName: String,
+        _ address: ListenAddress,
+        _ bind: () async throws -> Listener
+    ) async throws -> Listener {
+        do {
+            return try await bind()
+        } catch {
+            throw SluiceError(
+                .busy,
+                "cannot listen on \(address) for \(protocolName): \(error)",
+                hint: "another program uses the address, or it is not of this machine"
+            )
+        }
+    }
+
+    private func report(_ protocolName: String, _ address: SocketAddress?) {
+        let host = address?.ipAddress ?? "?"
+        let text = ListenAddress(host: host, port: address?.port ?? 0).description
+        listening.append(Listening(protocolName: protocolName, address: text))
+    }
+
+    /// Ends connections with a farewell, then writes and syncs everything.
+    func stop() async {
+        for listener in mqttListeners { try? await listener.stop() }
+        for listener in nativeListeners { await listener.stop() }
+        do {
+            try await storage.stop()
+        } catch {
+            logger.error("the storage could not be closed", metadata: ["why": "\(error)"])
+        }
+        try? await group.shutdownGracefully()
+        withExtendedLifetime(node) {}
+    }
+}
