@@ -33,6 +33,14 @@ package enum PublishDecision: Sendable, Hashable {
     case close(ConnectionEnd)
 }
 
+/// The outcome of a received PUBACK, PUBREC, PUBREL or PUBCOMP.
+package enum AcknowledgementDecision: Sendable, Hashable {
+    case none
+    /// The client has answered the message that was sent with this token. A failure is final all the same.
+    case acknowledged(token: UInt64, reason: ReasonCode)
+    case close(ConnectionEnd)
+}
+
 /// A message that the client may publish as far as the protocol is concerned.
 package struct InboundPublish: Sendable, Hashable {
     package var view: PublishView

@@ -44,20 +44,40 @@ extension MQTTConnectionStateMachine {
         var message = message
         message.version = version
         message.qos = min(message.qos, options.maximumQoS)
-        guard let size = message.packetSize else { return .tooLarge }
-        let admission = admitDelivery(qos: message.qos, packetSize: size, token: token)
+        guard let sizes = message.sizes else { return .tooLarge }
+        let admission = admitDelivery(qos: message.qos, packetSize: sizes.packet, token: token)
         if case .admitted(let identifier) = admission {
             message.packetIdentifier = identifier
-            message.encode(into: &output)
+            message.encode(sizes, includingPayload: true, into: &output)
         }
         return admission
     }
 
-    mutating func receivedAcknowledgement(
+    /// Takes one PUBACK, PUBREC, PUBREL or PUBCOMP: the short way, as `receivedPublish` is for PUBLISH.
+    ///
+    /// - Parameters:
+    ///   - header: as `nextPacket` returned it.
+    ///   - bytes: the packet from its first byte on; may extend beyond it.
+    package mutating func receivedAcknowledgement(
+        _ header: PacketHeader,
+        _ bytes: UnsafeRawBufferPointer,
+        nowMilliseconds: Int64,
+        output: inout ByteBuffer
+    ) -> AcknowledgementDecision {
+        guard phase == .connected else { return .close(violated(.unexpectedPacket, &output)) }
+        lastPacketMilliseconds = nowMilliseconds
+        do throws(MQTTProtocolError) {
+            return try receivedAcknowledgement(header, bytes, &output)
+        } catch {
+            return .close(violated(error, &output))
+        }
+    }
+
+    private mutating func receivedAcknowledgement(
         _ header: PacketHeader,
         _ bytes: UnsafeRawBufferPointer,
         _ output: inout ByteBuffer
-    ) throws(MQTTProtocolError) -> MQTTAction {
+    ) throws(MQTTProtocolError) -> AcknowledgementDecision {
         let packet = try AcknowledgementPacket.decode(header, bytes, context: context)
         switch packet.type {
         case .puback:

@@ -3,8 +3,10 @@ package import NIOCore
 /// The server's side of one MQTT connection, from its opening to its end: what arrives goes in with the time it
 /// arrived, replies are appended to the caller's output, and what is beyond the protocol comes back as an action.
 ///
-/// The owner shows it the received bytes with `nextPacket`, passes PUBLISH to `receivedPublish` and everything else
-/// to `received`, and writes the output once per tick. Times are milliseconds of any clock that does not go back.
+/// The owner shows it the received bytes with `nextPacket`, passes PUBLISH to `receivedPublish`, acknowledgements to
+/// `receivedAcknowledgement` and everything else to `received`, and writes the output once per tick. For many packets
+/// in one read, borrow machine and output once (`inout`), not for each packet out of a class: the exclusivity checks
+/// cost as much as the decoding. Times are milliseconds of any clock that does not go back.
 package struct MQTTConnectionStateMachine: Sendable {
     /// Where the connection stands. What each phase needs lies beside it and not inside, so that a message
     /// moves no more than it changes.
@@ -93,7 +95,8 @@ package struct MQTTConnectionStateMachine: Sendable {
         }
     }
 
-    /// Takes one packet. PUBLISH may come here too; `receivedPublish` is the shorter way.
+    /// Takes one packet. PUBLISH and acknowledgements may come here too; `receivedPublish` and
+    /// `receivedAcknowledgement` are the shorter way.
     ///
     /// - Parameters:
     ///   - header: as `nextPacket` returned it.
@@ -112,12 +115,21 @@ package struct MQTTConnectionStateMachine: Sendable {
         case .authorizing:
             return .close(violated(.unexpectedPacket, &output))
         case .connected:
-            if header.type == .publish {
-                let decision = receivedPublish(header, bytes, nowMilliseconds: nowMilliseconds, output: &output)
-                switch decision {
+            switch header.type {
+            case .publish:
+                switch receivedPublish(header, bytes, nowMilliseconds: nowMilliseconds, output: &output) {
                 case .accept(let publish): return .publish(publish)
                 case .close(let end): return .close(end)
                 }
+            case .puback, .pubrec, .pubrel, .pubcomp:
+                switch receivedAcknowledgement(header, bytes, nowMilliseconds: nowMilliseconds, output: &output) {
+                case .none: return .none
+                case .acknowledged(let token, let reason): return .acknowledged(token: token, reason: reason)
+                case .close(let end): return .close(end)
+                }
+            case .connect, .connack, .subscribe, .suback, .unsubscribe, .unsuback, .pingreq, .pingresp, .disconnect,
+                .auth:
+                break
             }
             lastPacketMilliseconds = nowMilliseconds
             do throws(MQTTProtocolError) {
@@ -134,8 +146,6 @@ package struct MQTTConnectionStateMachine: Sendable {
         _ output: inout ByteBuffer
     ) throws(MQTTProtocolError) -> MQTTAction {
         switch header.type {
-        case .puback, .pubrec, .pubrel, .pubcomp:
-            return try receivedAcknowledgement(header, bytes, &output)
         case .subscribe:
             return .subscribe(judge(try SubscribePacket.decode(header, bytes, context: context)))
         case .unsubscribe:
@@ -148,7 +158,7 @@ package struct MQTTConnectionStateMachine: Sendable {
             return try receivedDisconnect(header, bytes)
         case .auth where !version.hasProperties:
             throw .reservedPacketType
-        case .connect, .connack, .publish, .suback, .unsuback, .pingresp, .auth:
+        case .connect, .connack, .publish, .puback, .pubrec, .pubrel, .pubcomp, .suback, .unsuback, .pingresp, .auth:
             // A second CONNECT, a server's packet, or AUTH without a method agreed upon in CONNECT.
             throw .unexpectedPacket
         }

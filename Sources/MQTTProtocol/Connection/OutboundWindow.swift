@@ -21,6 +21,8 @@ struct OutboundWindow: Sendable {
     private var ring: [UInt64] = []
     private var first: UInt64 = 0
     private var next: UInt64 = 0
+    /// The packet identifier of `first`, less one; kept so that no message costs a division.
+    private var firstPosition: UInt64 = 0
     private var stragglers: [UInt16: Straggler] = [:]
 
     init(limit: Int) {
@@ -37,7 +39,9 @@ struct OutboundWindow: Sendable {
     }
 
     private func identifier(_ sequence: UInt64) -> UInt16 {
-        UInt16(truncatingIfNeeded: sequence % Self.identifiers) &+ 1
+        var position = firstPosition &+ (sequence &- first)
+        if position >= Self.identifiers { position &-= Self.identifiers }
+        return UInt16(truncatingIfNeeded: position) &+ 1
     }
 
     /// Opens a message.
@@ -85,7 +89,8 @@ struct OutboundWindow: Sendable {
     private func openPlace(_ identifier: UInt16) -> Int? {
         guard identifier != 0 else { return nil }
         let position = UInt64(identifier) &- 1
-        let distance = (position &+ Self.identifiers &- first % Self.identifiers) % Self.identifiers
+        let distance =
+            position >= firstPosition ? position &- firstPosition : position &+ Self.identifiers &- firstPosition
         guard distance < next &- first else { return nil }
         let place = place(first &+ distance)
         return ring[place] == Self.vacant ? nil : place
@@ -105,7 +110,11 @@ struct OutboundWindow: Sendable {
 
     /// Moves the window's beginning to its oldest open message.
     private mutating func advance() {
-        while first < next, ring[place(first)] == Self.vacant { first &+= 1 }
+        while first < next, ring[place(first)] == Self.vacant {
+            first &+= 1
+            firstPosition &+= 1
+            if firstPosition == Self.identifiers { firstPosition = 0 }
+        }
     }
 
     private mutating func setFirstAside() {

@@ -94,14 +94,14 @@ extension OutboundPublish {
         return encode(sizes, includingPayload: false, into: &buffer)
     }
 
-    private struct Sizes {
+    struct Sizes {
         var topic: Int
         var properties: UInt32
         var remaining: UInt32
         var packet: Int
     }
 
-    private var sizes: Sizes? {
+    var sizes: Sizes? {
         let topic = topicPrefix.count + topicRest.count
         guard topic <= Int(UInt16.max) else { return nil }
         var remaining = 2 + topic + (qos == .atMostOnce ? 0 : 2) + payload.count
@@ -124,7 +124,8 @@ extension OutboundPublish {
         )
     }
 
-    private func encode(_ sizes: Sizes, includingPayload: Bool, into buffer: inout ByteBuffer) -> EncodedPublish {
+    @discardableResult
+    func encode(_ sizes: Sizes, includingPayload: Bool, into buffer: inout ByteBuffer) -> EncodedPublish {
         var result = EncodedPublish(start: buffer.writerIndex, packetSize: sizes.packet, packetIdentifierOffset: 0)
         let written = includingPayload ? sizes.packet : sizes.packet - payload.count
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: written) { output in

@@ -14,18 +14,17 @@ package enum TopicName {
         var index = 0
         let count = topic.count
         while index < count {
-            if count &- index >= 8 {
-                let word = topic.loadUnaligned(fromByteOffset: index, as: UInt64.self)
-                if UTF8Text.isPlainASCII(word), !containsWildcard(word) {
-                    levels &+= separators(in: word)
-                    index &+= 8
-                    continue
-                }
+            if let word = UTF8Text.word(of: topic, at: index), UTF8Text.isPlainASCII(word), !containsWildcard(word) {
+                levels &+= separators(in: word)
+                index &+= 8
+                continue
             }
             switch topic[index] {
             case TopicByte.plus, TopicByte.hash: throw .malformedTopicName
             case TopicByte.separator:
                 levels &+= 1
+                index &+= 1
+            case 0x20..<0x7F:
                 index &+= 1
             default:
                 guard let length = UTF8Text.scalarLength(topic, at: index, .name) else { throw .malformedTopicName }

@@ -15,12 +15,9 @@ package enum UTF8Text {
         var index = 0
         let count = text.count
         while index < count {
-            if count &- index >= 8 {
-                let word = text.loadUnaligned(fromByteOffset: index, as: UInt64.self)
-                if isPlainASCII(word) {
-                    index &+= 8
-                    continue
-                }
+            if let word = word(of: text, at: index), isPlainASCII(word) {
+                index &+= 8
+                continue
             }
             guard let length = scalarLength(text, at: index, content) else { return false }
             index &+= length
@@ -28,8 +25,20 @@ package enum UTF8Text {
         return true
     }
 
-    static let ones: UInt64 = 0x0101_0101_0101_0101
-    static let highBits: UInt64 = 0x8080_8080_8080_8080
+    static var ones: UInt64 { 0x0101_0101_0101_0101 }
+    static var highBits: UInt64 { 0x8080_8080_8080_8080 }
+
+    /// The eight bytes at `index`; at the end of a text of at least eight, what is left of it, filled up with a
+    /// harmless letter. Nil when the text is too short to load from.
+    @inline(__always)
+    static func word(of text: UnsafeRawBufferPointer, at index: Int) -> UInt64? {
+        let left = text.count &- index
+        if left >= 8 { return UInt64(littleEndian: text.loadUnaligned(fromByteOffset: index, as: UInt64.self)) }
+        guard text.count >= 8, left > 0 else { return nil }
+        let last = UInt64(littleEndian: text.loadUnaligned(fromByteOffset: text.count &- 8, as: UInt64.self))
+        let bits = UInt64(truncatingIfNeeded: left &* 8)
+        return last &>> (64 &- bits) | (ones &* UInt64(UInt8(ascii: "a"))) &<< bits
+    }
 
     /// Whether some byte of the word is zero.
     @inline(__always)

@@ -11,8 +11,8 @@ struct GoldenPacketTests {
     static let connect5 =
         hex("10 51 00 04") + Array("MQTT".utf8) + hex("05 EE 00 0A")
         + hex(
-            "24 11 00 00 00 0A 21 00 14 27 00 00 01 00 22 00 05 19 01 17 00 15 00 01 6D 16 00 02 01 02 26 00 01 61 00 01 62"
-        )
+            "24 11 00 00 00 0A 21 00 14 27 00 00 01 00 22 00 05 19 01 17 00 15 00 01 6D"
+        ) + hex("16 00 02 01 02 26 00 01 61 00 01 62")
         + hex("00 01 63") + hex("05 18 00 00 00 07") + hex("00 03 77 2F 74") + hex("00 04 67 6F 6E 65")
         + hex("00 04 75 73 65 72") + hex("00 06 73 65 63 72 65 74")
 
@@ -92,12 +92,10 @@ struct GoldenPacketTests {
         connack.properties.isSharedSubscriptionAvailable = false
         connack.properties.serverKeepAliveSeconds = 30
         connack.properties.diagnostics.reasonString = "ok"
-        let bytes = hex(
-            "20 29 01 00 26 11 00 00 00 00 21 00 14 24 01 25 00 27 00 10 00 00 12 00 01 78 22 00 0A 2A 00 13 00 1E 1F 00 02 6F 6B"
-        )
-        var expected = bytes
-        expected[1] = UInt8(bytes.count - 2)
-        expected[4] = UInt8(bytes.count - 5)
+        let expected =
+            hex("20 25 01 00 22")
+            + hex("11 00 00 00 00 21 00 14 24 01 25 00 27 00 10 00 00 12 00 01 78 22 00 0A")
+            + hex("2A 00 13 00 1E 1F 00 02 6F 6B")
         #expect(written { connack.encode(into: &$0, version: .v5) } == expected)
         #expect(try decode(expected, from: .server) == .connack(connack))
     }

@@ -8,9 +8,6 @@ import Testing
 struct MutationTests {
     static let seeds: [[UInt8]] = [
         GoldenPacketTests.connect311, GoldenPacketTests.connect31, GoldenPacketTests.connect5,
-        hex(
-            "10 29 00 04 4D 51 54 54 05 C6 00 0A 0A 11 00 00 00 0A 22 00 05 1F 00 01 63 05 18 00 00 00 07 00 01 77 00 01 67 00 01 75 00 01 70"
-        ),
         hex("20 0D 00 00 0A 21 00 14 24 01 27 00 10 00 00"),
         publish(
             .v5,
