@@ -1,9 +1,9 @@
 import AdminConsole
 import ArgumentParser
+import Dispatch
 import Glibc
 import Logging
 import MessageModel
-import NIOPosix
 import Observability
 import ServerConfiguration
 
@@ -18,7 +18,6 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup var options: ConfigurationOptions
 
     func run() async throws {
-        // Before any thread is made, so that all of them inherit it.
         let signals = StopSignals()
         let configuration = try options.load().configuration
         LogOutput.bootstrap(level: configuration.log.level.logger, format: configuration.log.format.lines)
@@ -46,31 +45,26 @@ struct ServeCommand: AsyncParsableCommand {
 
 /// The signals that ask the process to stop.
 private struct StopSignals {
-    private let set: sigset_t
+    private let received: AsyncStream<Int32>
+    /// Kept for as long as they are to be heard.
+    private let sources: [any DispatchSourceSignal]
 
-    /// Keeps the signals from ending the process; they are waited for instead.
     init() {
-        var set = sigset_t()
-        sigemptyset(&set)
-        sigaddset(&set, SIGINT)
-        sigaddset(&set, SIGTERM)
-        pthread_sigmask(SIG_BLOCK, &set, nil)
+        let (stream, continuation) = AsyncStream.makeStream(of: Int32.self)
+        received = stream
         signal(SIGPIPE, SIG_IGN)
-        self.set = set
+        sources = [SIGINT, SIGTERM].map { number in
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler { continuation.yield(number) }
+            source.resume()
+            return source
+        }
     }
 
     func next() async -> Int32 {
-        let set = self.set
-        let pool = NIOThreadPool(numberOfThreads: 1)
-        pool.start()
-        let received = try? await pool.runIfActive {
-            var set = set
-            var number: Int32 = 0
-            sigwait(&set, &number)
-            return number
-        }
-        try? await pool.shutdownGracefully()
-        return received ?? SIGTERM
+        var iterator = received.makeAsyncIterator()
+        return await iterator.next() ?? SIGTERM
     }
 }
 
