@@ -13,10 +13,12 @@ let swiftSettings: [SwiftSetting] = [
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let deques = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
-let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let hummingbird = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
@@ -38,8 +40,10 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.24.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
@@ -64,8 +68,17 @@ let package = Package(
         target("MQTTProtocol", [nioCore]),
         target("Gateway", ["StorageService", "MessageModel", nioCore, logging]),
         target("NativeFront", ["Gateway", "StorageService", "NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),
-        target("MQTTFront", ["Gateway", "StorageService", "MQTTProtocol", "MessageModel", deques, nioCore, nioPosix, logging]),
-        target("HTTPFront", ["Gateway", "StorageService", "MessageModel", hummingbird, nioCore, logging]),
+        target(
+            "MQTTFront",
+            ["Gateway", "StorageService", "MQTTProtocol", "MessageModel", deques, nioCore, nioPosix, logging]
+        ),
+        target(
+            "HTTPFront",
+            [
+                "Gateway", "StorageService", "MessageModel", hummingbird, httpTypes, nioHTTPTypes, nioHTTP1, nioCore,
+                logging,
+            ]
+        ),
 
         // The client library, the console, and what the executable needs besides.
         target("SluiceClient", ["NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),
@@ -102,7 +115,7 @@ let package = Package(
         testTarget("LocalStorageTests", ["LocalStorage", "StorageService", "FileLog", "StorageEngine", "MessageModel", nioCore, nioPosix, nioEmbedded]),
         testTarget("NativeProtocolTests", ["NativeProtocol", "MessageModel", nioCore]),
         testTarget("MQTTProtocolTests", ["MQTTProtocol", nioCore]),
-        testTarget("FrontTests", ["Gateway", "NativeFront", "MQTTFront", "HTTPFront", "NativeProtocol", "MQTTProtocol", "StorageService", "MessageModel", nioCore, nioEmbedded]),
+        testTarget("FrontTests", ["Gateway", "NativeFront", "MQTTFront", "HTTPFront", "NativeProtocol", "MQTTProtocol", "LocalStorage", "StorageEngine", "StorageService", "MessageModel", nioCore, nioPosix, nioEmbedded, logging]),
         testTarget("SluiceClientTests", ["SluiceClient", "NativeProtocol", "MessageModel", nioCore, nioEmbedded]),
         testTarget("ServerConfigurationTests", ["ServerConfiguration", "Observability", logging]),
         testTarget("ConsoleTests", ["AdminConsole", argumentParser, nioCore, nioHTTP1, nioPosix]),
