@@ -53,6 +53,8 @@ package final class LocalStorage: StorageService {
             promise.fail(failure)
         } else {
             whenReady.append(promise)
+            // The round that makes it ready may have run before anybody waited.
+            scheduleRound()
         }
         return promise.futureResult
     }
