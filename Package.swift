@@ -102,7 +102,7 @@ let package = Package(
         testTarget("LocalStorageTests", ["LocalStorage", "StorageService", "FileLog", "StorageEngine", "MessageModel", nioCore, nioPosix, nioEmbedded]),
         testTarget("NativeProtocolTests", ["NativeProtocol", "MessageModel", nioCore]),
         testTarget("MQTTProtocolTests", ["MQTTProtocol", nioCore]),
-        testTarget("FrontTests", ["Gateway", "NativeFront", "MQTTFront", "HTTPFront", "NativeProtocol", "MQTTProtocol", "StorageService", "MessageModel", nioCore, nioEmbedded]),
+        testTarget("FrontTests", ["Gateway", "NativeFront", "MQTTFront", "HTTPFront", "NativeProtocol", "MQTTProtocol", "SluiceClient", "StorageService", "MessageModel", nioCore, nioEmbedded, nioPosix, logging]),
         testTarget("SluiceClientTests", ["SluiceClient", "NativeProtocol", "MessageModel", nioCore, nioEmbedded]),
         testTarget("ServerConfigurationTests", ["ServerConfiguration", "Observability"]),
         testTarget("ConsoleTests", ["AdminConsole", argumentParser]),
