@@ -115,7 +115,13 @@ let package = Package(
         testTarget("LocalStorageTests", ["LocalStorage", "StorageService", "FileLog", "StorageEngine", "MessageModel", nioCore, nioPosix, nioEmbedded]),
         testTarget("NativeProtocolTests", ["NativeProtocol", "MessageModel", nioCore]),
         testTarget("MQTTProtocolTests", ["MQTTProtocol", nioCore]),
-        testTarget("FrontTests", ["Gateway", "NativeFront", "MQTTFront", "HTTPFront", "NativeProtocol", "MQTTProtocol", "LocalStorage", "StorageEngine", "StorageService", "MessageModel", nioCore, nioPosix, nioEmbedded, logging]),
+        testTarget(
+            "FrontTests",
+            [
+                "Gateway", "NativeFront", "MQTTFront", "HTTPFront", "NativeProtocol", "MQTTProtocol", "SluiceClient",
+                "LocalStorage", "StorageEngine", "StorageService", "MessageModel", nioCore, nioPosix, nioEmbedded, logging,
+            ]
+        ),
         testTarget("SluiceClientTests", ["SluiceClient", "NativeProtocol", "MessageModel", nioCore, nioEmbedded]),
         testTarget("ServerConfigurationTests", ["ServerConfiguration", "Observability", logging]),
         testTarget("ConsoleTests", ["AdminConsole", argumentParser, nioCore, nioHTTP1, nioPosix]),

@@ -142,10 +142,11 @@ final class ConsumerDriver: LinkParticipant, @unchecked Sendable {
         nextAttachment += 1
         attachments[index] = Attachment(partition: partition)
         let credit = window
+        let creates = options.subscription != nil && options.createsSubscription && !address.isEmpty
         queue.setReturn(at: .init(messages: max(1, credit.messages / 4), bytes: max(1, credit.bytes / 4)))
         core.perform(.subscribe, isRepeatable: false) { buffer in
             SubscribeRequest(
-                flags: options.subscription != nil && options.createsSubscription ? .create : [],
+                flags: creates ? .create : [],
                 partition: partition,
                 start: start,
                 creditMessages: credit.messages,
