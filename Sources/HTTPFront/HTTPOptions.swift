@@ -4,6 +4,11 @@ package struct HTTPOptions: Sendable {
     package var version = ""
     /// Largest body of a request, in bytes. It is held in memory as a whole.
     package var maxBodyBytes = 8 << 20
+    /// Bodies of all requests under way together, in bytes; beyond it requests are refused as busy.
+    package var maxBodyBytesInFlight = 256 << 20
+    /// Reads that wait for messages at the same time; beyond it they are refused as busy. Each is looked at when its
+    /// partition grows.
+    package var maxWaitingReads = 1_000
     /// Largest request line with all header fields, in bytes; also the limit of one field.
     package var maxHeaderBytes = 64 << 10
     /// Header fields of one request.
@@ -29,6 +34,9 @@ package struct HTTPOptions: Sendable {
 enum HTTPLimits {
     /// Messages in one publish request.
     static let messagesPerPublish = 1_000
+    /// Headers, and look-up keys, of one message: with the limit on properties, what one needs in memory while it is read.
+    static let headersPerMessage = 256
+    static let keysPerMessage = 64
     /// Messages in one answer, and how many without `limit`.
     static let messagesPerRead = 1_000
     static let defaultMessagesPerRead = 100

@@ -104,7 +104,10 @@ extension NewMessage {
         case "tag": tag = try Self.bytes(&reader, "'tag'")
         case "key": keys.append(try Self.bytes(&reader, "'key'"))
         case "keys":
-            try reader.readArray("'keys'") { reader, _ throws(JSONError) in
+            try reader.readArray("'keys'") { reader, index throws(JSONError) in
+                guard index < HTTPLimits.keysPerMessage else {
+                    throw reader.invalid("a message has at most \(HTTPLimits.keysPerMessage) keys")
+                }
                 keys.append(try Self.bytes(&reader, "a key"))
             }
         case "headers": try readHeaders(&reader)
@@ -140,12 +143,19 @@ extension NewMessage {
         try reader.readObject("'headers'") { reader, name throws(JSONError) in
             if try reader.peek() == .array {
                 try reader.readArray("a header") { reader, _ throws(JSONError) in
-                    headers.append((name, try Self.bytes(&reader, "a header's value")))
+                    try readHeader(name, &reader)
                 }
             } else {
-                headers.append((name, try Self.bytes(&reader, "a header's value")))
+                try readHeader(name, &reader)
             }
         }
+    }
+
+    private mutating func readHeader(_ name: String, _ reader: inout JSONReader) throws(JSONError) {
+        guard headers.count < HTTPLimits.headersPerMessage else {
+            throw reader.invalid("a message has at most \(HTTPLimits.headersPerMessage) headers")
+        }
+        headers.append((name, try Self.bytes(&reader, "a header's value")))
     }
 
     /// A text, or `{"base64": "…"}` for bytes that are none.

@@ -51,6 +51,11 @@ struct ReadQuery: Sendable {
         }
     }
 
+    /// How much to ask storage for at once: not much more than the answer takes, as far as that can be known.
+    var fetchBytes: Int {
+        filter == nil ? min(HTTPLimits.fetchBytes, max(16 << 10, limit * (2 << 10))) : HTTPLimits.fetchBytes
+    }
+
     private static func asksForPlain(_ accept: String?) -> Bool {
         guard let accept else { return false }
         return accept.split(separator: ",").contains { part in

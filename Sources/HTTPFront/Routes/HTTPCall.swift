@@ -11,15 +11,21 @@ final class HTTPCall {
     let request: Request
     private let channel: any Channel
     private let maxBodyBytes: Int
+    private let budget: BodyBudget
+    /// Taken from the budget until the request is over.
+    private var taken = 0
     private var hasReadBody = false
     /// A body that nobody reads is read and dropped for the next request's sake up to this size.
     private static let droppedBodyBytes = 64 << 10
 
-    init(request: Request, channel: any Channel, maxBodyBytes: Int) {
+    init(request: Request, channel: any Channel, maxBodyBytes: Int, budget: BodyBudget) {
         self.request = request
         self.channel = channel
         self.maxBodyBytes = maxBodyBytes
+        self.budget = budget
     }
+
+    deinit { budget.giveBack(taken) }
 
     var fields: HTTPFields { request.headers }
 
@@ -60,11 +66,15 @@ final class HTTPCall {
     /// - Throws: `Problem` (413) as soon as it is known to be too large, before the rest is read.
     func body() async throws -> [UInt8] {
         if let contentLength, contentLength > maxBodyBytes { throw tooLarge() }
+        // Memory is taken as the bytes come, not as they are announced.
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(min(contentLength ?? 0, maxBodyBytes))
         do {
             for try await part in request.body {
                 guard bytes.count + part.readableBytes <= maxBodyBytes else { throw tooLarge() }
+                guard budget.take(part.readableBytes) else {
+                    throw Problem(.busy, "too many large requests at once", hint: "send it again later")
+                }
+                taken += part.readableBytes
                 bytes.append(contentsOf: part.readableBytesView)
             }
         } catch let problem as Problem {

@@ -50,7 +50,7 @@ extension HTTPService {
             let request = FetchRequest(
                 partition: partition,
                 offset: collector.next,
-                maxBytes: HTTPLimits.fetchBytes,
+                maxBytes: query.fetchBytes,
                 waitMicroseconds: left.wholeMicroseconds
             )
             do {

@@ -1,6 +1,5 @@
 internal import HTTPTypes
 internal import HummingbirdCore
-internal import Logging
 internal import MessageModel
 internal import NIOCore
 
@@ -8,10 +7,16 @@ internal import NIOCore
 struct HTTPService: Sendable {
     let bridge: StorageBridge
     let options: HTTPOptions
-    let logger: Logger
+    let bodies: BodyBudget
+
+    init(bridge: StorageBridge, options: HTTPOptions) {
+        self.bridge = bridge
+        self.options = options
+        bodies = BodyBudget(limit: options.maxBodyBytesInFlight)
+    }
 
     func respond(to request: Request, on channel: any Channel, _ writer: consuming ResponseWriter) async throws {
-        let call = HTTPCall(request: request, channel: channel, maxBodyBytes: options.maxBodyBytes)
+        let call = HTTPCall(request: request, channel: channel, maxBodyBytes: options.maxBodyBytes, budget: bodies)
         var reply: Reply
         do {
             reply = try await route(call)

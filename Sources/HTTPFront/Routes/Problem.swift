@@ -34,18 +34,21 @@ struct Problem: Error {
         self.init(error.code, error.message, hint: error.hint)
     }
 
+    private static let quotedBytes = 1_000
+
     /// An error of the request's body.
     /// - Parameter body: the bytes that were read, to say line and column.
     init(_ error: JSONError, in body: UnsafeRawBufferPointer) {
         let before = body.prefix(min(error.offset, body.count))
         let line = before.count { $0 == 0x0A } + 1
         let column = before.count - (before.lastIndex(of: 0x0A).map { $0 + 1 } ?? 0) + 1
+        // What was sent is said back only in part, where it is long.
+        let message = error.message.utf8.count > Self.quotedBytes ? "a member's name is not known" : error.message
+        let place = "(line \(line), column \(column))"
         self.init(
             error.isValue ? .invalidArgument : .malformed,
-            error.isValue
-                ? "\(error.message) (line \(line), column \(column))"
-                : "the body is not JSON: \(error.message) (line \(line), column \(column))",
-            pointer: error.pointer
+            error.isValue ? "\(message) \(place)" : "the body is not JSON: \(message) \(place)",
+            pointer: error.pointer.utf8.count > Self.quotedBytes ? nil : error.pointer
         )
     }
 

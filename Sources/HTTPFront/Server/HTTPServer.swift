@@ -49,9 +49,10 @@ package final class HTTPServer: Sendable {
         let bridge = try await StorageBridge.open(
             gateway: gateway,
             eventLoop: eventLoop,
-            timeout: .milliseconds(options.storageTimeoutMilliseconds)
+            timeout: .milliseconds(options.storageTimeoutMilliseconds),
+            maxWaits: options.maxWaitingReads
         )
-        let service = HTTPService(bridge: bridge, options: options, logger: logger)
+        let service = HTTPService(bridge: bridge, options: options)
         var decoder = HTTP1Channel.Configuration.DecoderConfiguration()
         decoder.maxHeaderFieldSize = options.maxHeaderBytes
         decoder.maxHeaderListSize = options.maxHeaderBytes

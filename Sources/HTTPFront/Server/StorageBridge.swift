@@ -19,10 +19,11 @@ final class StorageBridge: Sendable {
     static func open(
         gateway: NIOLoopBound<Gateway>,
         eventLoop: any EventLoop,
-        timeout: TimeAmount
+        timeout: TimeAmount,
+        maxWaits: Int
     ) async throws -> StorageBridge {
         try await eventLoop.submit {
-            let requests = SessionRequests(eventLoop: eventLoop, timeout: timeout)
+            let requests = SessionRequests(eventLoop: eventLoop, timeout: timeout, maxWaits: maxWaits)
             requests.session = gateway.value.openSession(delegate: requests)
             return StorageBridge(eventLoop: eventLoop, requests: NIOLoopBound(requests, eventLoop: eventLoop))
         }.get()
@@ -104,7 +105,7 @@ final class SessionRequests: StorageSessionDelegate {
 
     private enum Waiting {
         case request(CheckedContinuation<StorageReply, any Error>, Scheduled<Void>)
-        case fetch(CheckedContinuation<FetchReply?, any Error>)
+        case fetch(CheckedContinuation<FetchReply?, any Error>, mayWait: Bool)
         case append(Appends)
     }
 
@@ -136,13 +137,17 @@ final class SessionRequests: StorageSessionDelegate {
 
     private let loop: NIOIsolatedEventLoop
     private let timeout: TimeAmount
+    private let maxWaits: Int
+    /// Fetches that may be waiting.
+    private var waits = 0
     fileprivate var session: GatewaySession?
     private var waiting: [UInt64: Waiting] = [:]
     private var isStopping = false
 
-    init(eventLoop: any EventLoop, timeout: TimeAmount) {
+    init(eventLoop: any EventLoop, timeout: TimeAmount, maxWaits: Int) {
         loop = eventLoop.assumeIsolated()
         self.timeout = timeout
+        self.maxWaits = maxWaits
     }
 
     fileprivate func perform(
@@ -168,13 +173,19 @@ final class SessionRequests: StorageSessionDelegate {
         guard let session else { return continuation.resume(returning: nil) }
         var request = request
         if isStopping { request.waitMicroseconds = 0 }
-        waiting[token] = .fetch(continuation)
+        let mayWait = request.waitMicroseconds > 0
+        guard !mayWait || waits < maxWaits else {
+            return continuation.resume(throwing: SluiceError(.busy, "too many reads wait for messages"))
+        }
+        if mayWait { waits += 1 }
+        waiting[token] = .fetch(continuation, mayWait: mayWait)
         session.storage.perform(.fetch(request), token: token)
     }
 
     fileprivate func endWait(token: UInt64) {
-        guard case .fetch(let continuation) = waiting[token] else { return }
+        guard case .fetch(let continuation, let mayWait) = waiting[token] else { return }
         waiting[token] = nil
+        if mayWait { waits -= 1 }
         session?.storage.cancel(token: token)
         continuation.resume(returning: nil)
     }
@@ -228,7 +239,7 @@ final class SessionRequests: StorageSessionDelegate {
             case .request(let continuation, let timer):
                 timer.cancel()
                 continuation.resume(throwing: SluiceError(.indeterminate, "the server stopped before storage answered"))
-            case .fetch(let continuation): continuation.resume(returning: nil)
+            case .fetch(let continuation, _): continuation.resume(returning: nil)
             case .append: break
             }
         }
@@ -250,7 +261,8 @@ final class SessionRequests: StorageSessionDelegate {
         case .request(let continuation, let timer):
             timer.cancel()
             continuation.resume(with: result.mapError { $0 as any Error })
-        case .fetch(let continuation):
+        case .fetch(let continuation, let mayWait):
+            if mayWait { waits -= 1 }
             switch result {
             case .success(.fetched(let reply)): continuation.resume(returning: reply)
             case .success: continuation.resume(returning: nil)
