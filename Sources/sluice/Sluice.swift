@@ -8,7 +8,10 @@ struct Sluice: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sluice",
         abstract: "A multi-protocol message gateway over one shared log.",
-        subcommands: [ServeCommand.self, TopicCommand.self, ConfigCommand.self, VersionCommand.self]
+        subcommands: [
+            ServeCommand.self, ProduceCommand.self, ConsumeCommand.self, TopicCommand.self, SubscriptionCommand.self,
+            BenchCommand.self, ConfigCommand.self, VersionCommand.self,
+        ]
     )
 
     static func main() async {

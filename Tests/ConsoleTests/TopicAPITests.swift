@@ -55,7 +55,7 @@ private func failure(
         let second = #"{"topics":[{"name":"b","partitions":3,"captures":[],"extra":1}],"next_page_token":null}"#
         try await withTopics([.json(200, first), .json(200, second)]) { topics, server in
             let all = try await topics.list(limit: .max)
-            #expect(server.requests == ["GET /v1/topics?limit=1000", "GET /v1/topics?limit=1000&page_token=x%26y"])
+            #expect(server.requests == ["GET /v1/topics?limit=500", "GET /v1/topics?limit=500&page_token=x%26y"])
             #expect(
                 OutputFormat.table.render(TopicAPI.listing(of: all), isTerminal: true, styled: false) == """
                     NAME  PARTITIONS  CAPTURES  CREATED AT

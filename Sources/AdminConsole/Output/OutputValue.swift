@@ -8,6 +8,8 @@ package enum OutputValue: Sendable, Equatable {
     case list([OutputValue])
     /// Rows inside of a record.
     case listing(Listing)
+    /// Fields inside of a record.
+    case record(Record)
 
     package static func list(_ texts: [String]) -> OutputValue { .list(texts.map(OutputValue.text)) }
     package static func integer(_ number: Int) -> OutputValue { .integer(Int64(number)) }
@@ -22,6 +24,7 @@ package enum OutputValue: Sendable, Equatable {
         case .boolean(let value): String(value)
         case .list(let values): values.map(\.cell).joined(separator: ", ")
         case .listing(let listing): listing.rows.map { $0.map(\.cell).joined(separator: " ") }.joined(separator: ", ")
+        case .record(let record): record.fields.map { "\(printable($0.key))=\($0.value.cell)" }.joined(separator: ", ")
         }
     }
 }
@@ -54,6 +57,7 @@ package struct JSONWriter {
                 append(object: zip(listing.columns.map(\.key), row))
             }
             text += "]"
+        case .record(let record): append(object: record.fields.map { ($0.key, $0.value) })
         }
     }
 

@@ -17,16 +17,25 @@ package enum StandardStream: Int32, Sendable {
     /// Writes all of the text; what a closed pipe does not take is lost.
     package func write(_ text: String) {
         var text = text
-        text.withUTF8 { bytes in
-            var rest = UnsafeRawBufferPointer(bytes)
-            while !rest.isEmpty {
-                let count = Glibc.write(rawValue, rest.baseAddress, rest.count)
-                if count < 0 {
-                    if errno == EINTR { continue }
-                    return
-                }
-                rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count))
+        text.withUTF8 { _ = write(all: UnsafeRawBufferPointer($0)) }
+    }
+
+    /// Writes all of the bytes.
+    /// - Returns: false where nobody takes them: the other end of the pipe is closed, the disk is full.
+    package func write(_ bytes: [UInt8]) -> Bool {
+        bytes.withUnsafeBytes { write(all: $0) }
+    }
+
+    private func write(all bytes: UnsafeRawBufferPointer) -> Bool {
+        var rest = bytes
+        while !rest.isEmpty {
+            let count = Glibc.write(rawValue, rest.baseAddress, rest.count)
+            if count < 0 {
+                if errno == EINTR { continue }
+                return false
             }
+            rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count))
         }
+        return true
     }
 }

@@ -2,8 +2,8 @@
 package struct TopicAPI: Sendable {
     package var exchange: HTTPExchange
 
-    /// Topics asked for at once; the server may give fewer.
-    static let pageSize = 1000
+    /// Topics asked for at once: what the server gives at most.
+    static let pageSize = 500
 
     package init(exchange: HTTPExchange) {
         self.exchange = exchange

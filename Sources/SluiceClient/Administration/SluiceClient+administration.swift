@@ -38,6 +38,15 @@ extension SluiceClient {
         }
     }
 
+    /// The topic that an address belongs to: a topic's name, a name, or a filter with wildcards.
+    public func describeTopic(holding address: String) async throws(SluiceClientError) -> TopicDescription {
+        try await core.call(.describeTopic) {
+            DescribeTopicBody(resolvesAddress: true, name: address).write(to: &$0)
+        } decode: {
+            WireTopicDescription(&$0).map(TopicDescription.init)
+        }
+    }
+
     /// All topics, in the order of their names.
     public func listTopics() async throws(SluiceClientError) -> [TopicDescription] {
         try await list(.listTopics) { WireTopicDescription(&$0).map(TopicDescription.init) }

@@ -1,6 +1,5 @@
 import AdminConsole
 import ArgumentParser
-import Dispatch
 import Glibc
 import Logging
 import MessageModel
@@ -40,31 +39,6 @@ struct ServeCommand: AsyncParsableCommand {
         let signal = await signals.next()
         logger.info("stopping", metadata: ["signal": "\(signal == SIGINT ? "SIGINT" : "SIGTERM")"])
         await server.stop()
-    }
-}
-
-/// The signals that ask the process to stop.
-private struct StopSignals {
-    private let received: AsyncStream<Int32>
-    /// Kept for as long as they are to be heard.
-    private let sources: [any DispatchSourceSignal]
-
-    init() {
-        let (stream, continuation) = AsyncStream.makeStream(of: Int32.self)
-        received = stream
-        signal(SIGPIPE, SIG_IGN)
-        sources = [SIGINT, SIGTERM].map { number in
-            signal(number, SIG_IGN)
-            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler { continuation.yield(number) }
-            source.resume()
-            return source
-        }
-    }
-
-    func next() async -> Int32 {
-        var iterator = received.makeAsyncIterator()
-        return await iterator.next() ?? SIGTERM
     }
 }
 

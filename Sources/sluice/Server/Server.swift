@@ -1,5 +1,7 @@
 import FileLog
 import Gateway
+import Glibc
+import HTTPFront
 import LocalStorage
 import Logging
 import MQTTFront
@@ -27,6 +29,7 @@ final class Server {
     private let logger: Logger
     private var nativeListeners: [NativeListener] = []
     private var mqttListeners: [MQTTListener] = []
+    private var httpServers: [HTTPServer] = []
     private(set) var listening: [Listening] = []
 
     private init(group: MultiThreadedEventLoopGroup, node: NodeDirectory, storage: StorageHost, logger: Logger) {
@@ -77,6 +80,7 @@ final class Server {
         }.get()
         if configuration.native.enabled { try await listenNative(configuration, gateway: gateway) }
         if configuration.mqtt.enabled { try await listenMQTT(configuration, gateway: gateway) }
+        if configuration.http.enabled { try await listenHTTP(configuration, gateway: gateway) }
     }
 
     private func listenNative(_ configuration: SluiceConfiguration, gateway: NIOLoopBound<Gateway>) async throws {
@@ -129,6 +133,28 @@ final class Server {
         return options
     }
 
+    private func listenHTTP(_ configuration: SluiceConfiguration, gateway: NIOLoopBound<Gateway>) async throws {
+        var options = HTTPOptions()
+        options.version = Version.sluice
+        options.maxBodyBytes = configuration.http.maxBodySize
+        for address in configuration.http.listen {
+            let server = try await binding("HTTP", address) { [group, logger, storage, options] in
+                try await HTTPServer.start(
+                    host: address.host,
+                    port: address.port,
+                    group: group,
+                    gateway: gateway,
+                    eventLoop: storage.eventLoop,
+                    options: options,
+                    logger: logger
+                )
+            }
+            httpServers.append(server)
+            let listening = ListenAddress(host: address.host, port: server.port).description
+            self.listening.append(Listening(protocolName: "http", address: listening))
+        }
+    }
+
     /// Says which address could not be bound.
     private func binding<Listener>(
         _ protocolName: String,
@@ -137,10 +163,14 @@ final class Server {
     ) async throws -> Listener {
         do {
             return try await bind()
+        } catch let error as SluiceError {
+            // It names the address already.
+            throw error
         } catch {
+            let reason = (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"
             throw SluiceError(
                 .busy,
-                "cannot listen on \(address) for \(protocolName): \(error)",
+                "cannot listen on \(address) for \(protocolName): \(reason)",
                 hint: "another program uses the address, or it is not of this machine"
             )
         }
@@ -154,6 +184,7 @@ final class Server {
 
     /// Ends connections with a farewell, then writes and syncs everything.
     func stop() async {
+        for server in httpServers { await server.stop() }
         for listener in mqttListeners { try? await listener.stop() }
         for listener in nativeListeners { await listener.stop() }
         do {
