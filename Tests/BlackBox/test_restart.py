@@ -1,6 +1,5 @@
 """Acknowledged means stored: whatever was acknowledged is there once, in order, after the server was killed."""
 
-import json
 import random
 import threading
 import time
@@ -43,13 +42,16 @@ class Publisher(threading.Thread):
         self.client.loop_stop()
 
 
-def read_all(server):
-    """Every message of the built-in topic, by the native protocol."""
-    client = sluice_native.Client("127.0.0.1", server.native_port)
-    try:
-        return [message.body.decode() for message in client.read_all("default")]
-    finally:
-        client.close()
+def read_all(server, topic="default"):
+    """The body of every message of a topic, by the native protocol, in the order of offsets."""
+    bodies = []
+    with sluice_native.Client(port=server.native_port) as client:
+        while True:
+            records, _, _ = client.fetch(topic, len(bodies), max_bytes=4 << 20)
+            if not records:
+                return bodies
+            assert [r.offset for r in records] == list(range(len(bodies), len(bodies) + len(records)))
+            bodies += [record.body.decode() for record in records]
 
 
 def check(messages, publishers):
