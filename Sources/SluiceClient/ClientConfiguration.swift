@@ -1,7 +1,7 @@
 /// Where a server listens for native clients.
 public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
     /// The port of the native protocol where nothing else is configured.
-    public static let defaultPort = 7_611
+    public static let defaultPort = 7_400
 
     public var host: String
     public var port: Int

@@ -234,7 +234,7 @@ def decode_properties(data):
 class Client:
     """A connection."""
 
-    def __init__(self, host="127.0.0.1", port=7611, name="python", timeout=10.0):
+    def __init__(self, host="127.0.0.1", port=7400, name="python", timeout=10.0):
         self.socket = socket.create_connection((host, port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
