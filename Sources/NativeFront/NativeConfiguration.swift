@@ -1,5 +1,5 @@
-package import NativeProtocol
 package import NIOCore
+package import NativeProtocol
 
 /// What the native front can be told, with its defaults.
 package struct NativeConfiguration: Sendable {

@@ -1,7 +1,7 @@
 internal import Gateway
 internal import MessageModel
-internal import NativeProtocol
 internal import NIOCore
+internal import NativeProtocol
 internal import StorageService
 
 /// The way of a batch from the wire to storage, and of its acknowledgement back.
@@ -82,7 +82,9 @@ extension NativeConnection {
             while let record = cursor.next() {
                 guard let key = record.routingKey else { continue }
                 if hasKnown, record.hasAbsoluteName == knownIsAbsolute, bytesEqual(key, known) { continue }
-                if let error = checkName(key, isAbsolute: record.hasAbsoluteName, topic: producer.topic) { return error }
+                if let error = checkName(key, isAbsolute: record.hasAbsoluteName, topic: producer.topic) {
+                    return error
+                }
                 known = key
                 knownIsAbsolute = record.hasAbsoluteName
                 hasKnown = true

@@ -1,7 +1,7 @@
 internal import Gateway
 internal import MessageModel
-internal import NativeProtocol
 internal import NIOCore
+internal import NativeProtocol
 internal import StorageService
 
 /// Requests that storage answers later, and their answers.

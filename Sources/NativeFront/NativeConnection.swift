@@ -1,8 +1,8 @@
 package import Gateway
 package import Logging
 internal import MessageModel
-internal import NativeProtocol
 package import NIOCore
+internal import NativeProtocol
 internal import StorageService
 
 /// One native client's connection: frames in, storage asked, answers gathered and written once a tick.
@@ -36,6 +36,8 @@ package final class NativeConnection: ChannelDuplexHandler {
     var bytesInFlight = 0
     var appendSizes = CircularBuffer<Int>()
     private var isReadHeld = false
+    /// Something was handed to the channel that no flush has followed.
+    private var hasUnflushedChunk = false
     /// Bytes written since the channel stopped taking them.
     private var bytesHeldBack = 0
     private var hasHeardSomething = false
@@ -260,8 +262,9 @@ package final class NativeConnection: ChannelDuplexHandler {
         guard let context else { return }
         guard session.phase != .closed else { return out.clear() }
         acknowledgements.flush(to: &out)
-        if out.readableBytes > 0 {
-            writeChunk(context)
+        if out.readableBytes > 0 { writeChunk(context) }
+        if hasUnflushedChunk {
+            hasUnflushedChunk = false
             context.flush()
             guard self.context != nil else { return }
         }
@@ -272,6 +275,7 @@ package final class NativeConnection: ChannelDuplexHandler {
     /// Hands `out` over without a flush.
     func writeChunk(_ context: ChannelHandlerContext) {
         let bytes = out.readableBytes
+        hasUnflushedChunk = true
         context.write(wrapOutboundOut(out), promise: nil)
         if out.capacity > Self.keptOutputBytes { out = ByteBuffer() } else { out.clear() }
         guard !context.channel.isWritable else { return }

@@ -176,7 +176,8 @@ final class NativeTestSession: StorageSession {
                 deliver(id, from: position, attachment, reader)
             }
         }
-        for (token, request) in waitingFetches where storage.partitions[request.partition]!.nextOffset > request.offset {
+        for (token, request) in waitingFetches where storage.partitions[request.partition]!.nextOffset > request.offset
+        {
             waitingFetches.removeAll { $0.token == token }
             delegate?.requestCompleted(token: token, result: .success(fetch(request)))
         }

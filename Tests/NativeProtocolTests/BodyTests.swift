@@ -33,7 +33,11 @@ private let samples: [Sample] = [
     Sample(
         "HELLO",
         HelloRequest(clientName: "c", clientVersion: "2", opcodes: [.init(opcode: 1, version: 2)])
-    ) { $0.write(to: &$1) } read: { HelloRequest(&$0) },
+    ) {
+        $0.write(to: &$1)
+    } read: {
+        HelloRequest(&$0)
+    },
     Sample("HELLO answer", HelloResponse(serverName: "s", serverVersion: "1")) {
         $0.write(to: &$1)
     } read: {
@@ -58,7 +62,11 @@ private let samples: [Sample] = [
             isAbsolute: true,
             routingKey: [1, 2]
         )
-    ) { $0.write(to: &$1) } read: { OpenProducerResponse(&$0) },
+    ) {
+        $0.write(to: &$1)
+    } read: {
+        OpenProducerResponse(&$0)
+    },
     Sample(
         "PRODUCE_ACK",
         ProduceAck(
@@ -67,18 +75,34 @@ private let samples: [Sample] = [
             position: 4,
             runs: [.init(firstSequence: 5, count: 6, baseOffset: 7)]
         )
-    ) { $0.write(to: &$1) } read: { ProduceAck(&$0) },
+    ) {
+        $0.write(to: &$1)
+    } read: {
+        ProduceAck(&$0)
+    },
     Sample(
         "SUBSCRIBE",
         SubscribeRequest(start: .time(Timestamp(rawValue: 9)), creditMessages: 1, creditBytes: 2, address: "a/#")
-    ) { $0.write(to: &$1) } read: { SubscribeRequest(&$0) },
+    ) {
+        $0.write(to: &$1)
+    } read: {
+        SubscribeRequest(&$0)
+    },
     Sample("SUBSCRIBE answer", SubscribeResponse(handle: 1, topic: 2, partitions: 3, topicName: "x")) {
         $0.write(to: &$1)
     } read: {
         SubscribeResponse(&$0)
     },
-    Sample("CREDIT", Credit(messages: 1, bytes: 2)) { $0.write(to: &$1) } read: { Credit(&$0) },
-    Sample("COMMIT", CommitRequest(partition: 1, offset: 2)) { $0.write(to: &$1) } read: { CommitRequest(&$0) },
+    Sample("CREDIT", Credit(messages: 1, bytes: 2)) {
+        $0.write(to: &$1)
+    } read: {
+        Credit(&$0)
+    },
+    Sample("COMMIT", CommitRequest(partition: 1, offset: 2)) {
+        $0.write(to: &$1)
+    } read: {
+        CommitRequest(&$0)
+    },
     Sample("FETCH", FetchBody(partition: 1, waitMs: 2, maxBytes: 3, offset: 4, topic: .address("t"))) {
         $0.write(to: &$1)
     } read: {
@@ -89,7 +113,11 @@ private let samples: [Sample] = [
     } read: {
         FindOffsetBody(&$0)
     },
-    Sample("FIND_OFFSET answer", FoundOffset(offset: 1, time: .zero)) { $0.write(to: &$1) } read: { FoundOffset(&$0) },
+    Sample("FIND_OFFSET answer", FoundOffset(offset: 1, time: .zero)) {
+        $0.write(to: &$1)
+    } read: {
+        FoundOffset(&$0)
+    },
     Sample("CREATE_TOPIC", CreateTopicBody(partitions: 2, name: "t", captures: ["a/#", "b"])) {
         $0.write(to: &$1)
     } read: {
@@ -103,7 +131,11 @@ private let samples: [Sample] = [
     Sample(
         "topic description",
         WireTopicDescription(id: 1, createdAt: .zero, name: "t", captures: ["c"], partitions: [.init(from: 1, next: 2)])
-    ) { $0.write(to: &$1) } read: { WireTopicDescription(&$0) },
+    ) {
+        $0.write(to: &$1)
+    } read: {
+        WireTopicDescription(&$0)
+    },
     Sample("CREATE_SUBSCRIPTION", CreateSubscriptionBody(start: .offset(5), name: "s", address: "t")) {
         $0.write(to: &$1)
     } read: {
@@ -119,9 +151,21 @@ private let samples: [Sample] = [
             topicName: "t",
             partitions: [.init(from: 1, next: 2)]
         )
-    ) { $0.write(to: &$1) } read: { WireSubscriptionDescription(&$0) },
-    Sample("LIST", ListBody(limit: 3, after: "x")) { $0.write(to: &$1) } read: { ListBody(&$0) },
-    Sample("name", NameBody(name: "x")) { $0.write(to: &$1) } read: { NameBody(&$0) },
+    ) {
+        $0.write(to: &$1)
+    } read: {
+        WireSubscriptionDescription(&$0)
+    },
+    Sample("LIST", ListBody(limit: 3, after: "x")) {
+        $0.write(to: &$1)
+    } read: {
+        ListBody(&$0)
+    },
+    Sample("name", NameBody(name: "x")) {
+        $0.write(to: &$1)
+    } read: {
+        NameBody(&$0)
+    },
     Sample("HEALTH answer", WireHealth(acceptsWrites: true, durable: 1, end: 2, reason: "r")) {
         $0.write(to: &$1)
     } read: {
@@ -152,7 +196,10 @@ struct BodyTests {
             for sample in samples {
                 var bytes = sample.bytes
                 for _ in 0..<Int.random(in: 1...4, using: &random) {
-                    bytes[Int.random(in: bytes.indices, using: &random)] = UInt8.random(in: .min ... .max, using: &random)
+                    bytes[Int.random(in: bytes.indices, using: &random)] = UInt8.random(
+                        in: .min ... .max,
+                        using: &random
+                    )
                 }
                 if let again = sample.rewrite(bytes), let twice = sample.rewrite(again) {
                     #expect(again == twice, "\(sample.name), seed \(seed)")

@@ -23,7 +23,8 @@ func bytes(_ write: (inout ByteBuffer) -> Void) -> [UInt8] {
 }
 
 /// Cuts `input` into reads of the given sizes and collects the frames.
-func parse(_ input: [UInt8], reads: [Int], limit: Int, preamble: Bool = false) -> (frames: [[UInt8]], invalid: UInt32?) {
+func parse(_ input: [UInt8], reads: [Int], limit: Int, preamble: Bool = false) -> (frames: [[UInt8]], invalid: UInt32?)
+{
     var parser = FrameParser(expectsPreamble: preamble)
     var frames: [[UInt8]] = []
     var start = 0
@@ -62,7 +63,8 @@ struct FrameParserTests {
     @Test("a header is sixteen little-endian bytes")
     func header() {
         let frame = bytes {
-            $0.writeFrame(FrameHeader(.push, .produceAck, flags: .tail, correlation: 0x0102_0304, handle: 0x0A0B_0C0D)) {
+            $0.writeFrame(FrameHeader(.push, .produceAck, flags: .tail, correlation: 0x0102_0304, handle: 0x0A0B_0C0D))
+            {
                 $0.writeU8(0xEE)
             }
         }
@@ -84,7 +86,10 @@ struct FrameParserTests {
             var random = SplitMix64(seed: seed)
             var reads: [Int] = []
             while reads.reduce(0, +) < input.count { reads.append(Int.random(in: 1...90_000, using: &random)) }
-            #expect(parse(input, reads: reads, limit: 1 << 20, preamble: true).frames == [preamble] + frames, "seed \(seed)")
+            #expect(
+                parse(input, reads: reads, limit: 1 << 20, preamble: true).frames == [preamble] + frames,
+                "seed \(seed)"
+            )
         }
     }
 

@@ -141,7 +141,9 @@ struct ProtocolPageTests {
     @Test("lists every property")
     func properties() throws {
         let page = try page()
-        for id in (UInt64(1)...100).filter({ PropertyID(rawValue: $0) != nil }) { #expect(page.contains("\n| \(id) | ")) }
+        for id in (UInt64(1)...100).filter({ PropertyID(rawValue: $0) != nil }) {
+            #expect(page.contains("\n| \(id) | "))
+        }
     }
 }
 

@@ -14,7 +14,8 @@ package struct Frame {
         package var error: SluiceError {
             switch self {
             case .checksum: SluiceError(.checksumMismatch, "the frame's checksum does not fit its bytes")
-            case .flags(let flags): SluiceError(.notSupported, "frame flags 0x\(String(flags, radix: 16)) are not known")
+            case .flags(let flags):
+                SluiceError(.notSupported, "frame flags 0x\(String(flags, radix: 16)) are not known")
             }
         }
     }

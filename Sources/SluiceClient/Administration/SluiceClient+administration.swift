@@ -14,7 +14,10 @@ extension SluiceClient {
         captures: [String] = []
     ) async throws(SluiceClientError) -> (topic: TopicDescription, isNew: Bool) {
         guard let count = UInt16(exactly: partitions), captures.count <= Limits.capturesPerTopic else {
-            throw SluiceClientError(.invalidArgument, "\(partitions) partitions or \(captures.count) captures are too many")
+            throw SluiceClientError(
+                .invalidArgument,
+                "\(partitions) partitions or \(captures.count) captures are too many"
+            )
         }
         let answer = try await core.call(.createTopic) { buffer in
             CreateTopicBody(partitions: count, name: name, captures: captures).write(to: &buffer)
@@ -27,7 +30,11 @@ extension SluiceClient {
 
     /// Deletes a topic with its messages.
     public func deleteTopic(_ name: String) async throws(SluiceClientError) {
-        try await core.call(.deleteTopic, isRepeatable: false) { NameBody(name: name).write(to: &$0) } decode: { _ in () }
+        try await core.call(.deleteTopic, isRepeatable: false) {
+            NameBody(name: name).write(to: &$0)
+        } decode: { _ in
+            ()
+        }
     }
 
     public func describeTopic(_ name: String) async throws(SluiceClientError) -> TopicDescription {

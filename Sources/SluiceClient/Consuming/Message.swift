@@ -38,7 +38,14 @@ public struct Message: @unchecked Sendable {
     private let baseTime: UInt64
     private let appendTime: UInt64
 
-    init(storage: BatchStorage, record: RecordView, partition: Int, offset: UInt64, baseTime: UInt64, appendTime: UInt64) {
+    init(
+        storage: BatchStorage,
+        record: RecordView,
+        partition: Int,
+        offset: UInt64,
+        baseTime: UInt64,
+        appendTime: UInt64
+    ) {
         self.storage = storage
         self.record = record
         self.partition = partition

@@ -166,7 +166,8 @@ final class Accumulator: Sendable {
             for outcome in outcomes {
                 state.bytes -= outcome.batch.byteCount
                 state.outstanding -= 1
-                if case .failure(let failure) = outcome.result, state.firstError == nil, hasSilentRecords(outcome.batch) {
+                if case .failure(let failure) = outcome.result, state.firstError == nil, hasSilentRecords(outcome.batch)
+                {
                     state.firstError = failure
                 }
                 for index in state.flushWaiters.indices
