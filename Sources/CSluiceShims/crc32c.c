@@ -1,5 +1,4 @@
 #include "CSluiceShims.h"
-#include <malloc.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -130,5 +129,3 @@ uint32_t sluice_crc32c(uint32_t crc, const void *bytes, size_t length) {
 }
 
 #endif
-
-int sluice_release_free_memory(void) { return malloc_trim(0); }
