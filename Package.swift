@@ -89,7 +89,7 @@ let package = Package(
             name: "sluice",
             dependencies: [
                 "AdminConsole", "COpenSSL", "CMosquitto", "ServerConfiguration", "FileLog", "Gateway", "HTTPFront", "LocalStorage",
-                "MQTTFront", "MQTTProtocol", "MessageModel", "NativeFront", "Observability", "Simulator", "SluiceClient", "StorageService",
+                "MQTTFront", "MQTTProtocol", "MessageModel", "NativeFront", "Observability", "Simulator", "SluiceClient", "StorageEngine", "StorageService",
                 argumentParser, logging, nioCore, nioPosix,
             ],
             swiftSettings: swiftSettings
