@@ -47,8 +47,7 @@ enum HTTPLimits {
     static let fetchBytes = 1 << 20
     /// What one request with a filter looks through before it answers with how far it came.
     static let scanBytes = 64 << 20
-    /// Longest wait of a read, in µs: below the 60 s after which proxies give up, when added to the transfer, is up to
-    /// the caller.
+    /// Longest wait of a read, in µs: many proxies give up after 60 s without a byte.
     static let waitMicroseconds: UInt64 = 60_000_000
     static let topicsPerPage = 500
     static let defaultTopicsPerPage = 50
