@@ -34,7 +34,7 @@ package struct HTTPOptions: Sendable {
 enum HTTPLimits {
     /// Messages in one publish request.
     static let messagesPerPublish = 1_000
-    /// Headers, and look-up keys, of one message: with the limit on properties, what one needs in memory while it is read.
+    /// Headers, and look-up keys, of one message: with the limit on properties they bound what it takes to read one.
     static let headersPerMessage = 256
     static let keysPerMessage = 64
     /// Messages in one answer, and how many without `limit`.
