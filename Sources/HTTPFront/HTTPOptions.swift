@@ -34,7 +34,7 @@ package struct HTTPOptions: Sendable {
 enum HTTPLimits {
     /// Messages in one publish request.
     static let messagesPerPublish = 1_000
-    /// Headers, and look-up keys, of one message: with the limit on properties, what one needs in memory while it is read.
+    /// Headers, and look-up keys, of one message: with the limit on properties they bound what it takes to read one.
     static let headersPerMessage = 256
     static let keysPerMessage = 64
     /// Messages in one answer, and how many without `limit`.
@@ -47,8 +47,7 @@ enum HTTPLimits {
     static let fetchBytes = 1 << 20
     /// What one request with a filter looks through before it answers with how far it came.
     static let scanBytes = 64 << 20
-    /// Longest wait of a read, in µs: below the 60 s after which proxies give up, when added to the transfer, is up to
-    /// the caller.
+    /// Longest wait of a read, in µs: many proxies give up after 60 s without a byte.
     static let waitMicroseconds: UInt64 = 60_000_000
     static let topicsPerPage = 500
     static let defaultTopicsPerPage = 50

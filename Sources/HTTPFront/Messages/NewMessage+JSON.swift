@@ -91,7 +91,9 @@ extension NewMessage {
             }
             body = decoded
         default:
-            guard isString else { throw reader.invalid("a body in utf8 is a string; other values have the encoding json") }
+            guard isString else {
+                throw reader.invalid("a body in utf8 is a string; other values have the encoding json")
+            }
             body = try reader.stringBytes()
         }
     }

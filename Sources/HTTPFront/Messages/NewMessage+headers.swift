@@ -44,7 +44,8 @@ extension NewMessage {
                 throw Problem(
                     .invalidArgument,
                     "the header field \(fieldName) is not known",
-                    hint: "known are sluice-name, -routing-key, -ordering-key, -key, -tag, -ttl, -priority, -message-id, "
+                    hint:
+                        "known are sluice-name, -routing-key, -ordering-key, -key, -tag, -ttl, -priority, -message-id, "
                         + "-correlation-id, -reply-to and -header-NAME"
                 )
             }

@@ -37,7 +37,8 @@ struct ReadCollector {
         scanned += batches.count
         batches.withUnsafeBytes { bytes in
             var position = 0
-            while position < bytes.count, !isFull, let batch = BatchView(prefixOf: bytes.slice(position..<bytes.count)) {
+            while position < bytes.count, !isFull, let batch = BatchView(prefixOf: bytes.slice(position..<bytes.count))
+            {
                 add(batch)
                 position += batch.byteCount
             }

@@ -34,7 +34,8 @@ final class HTTPCall {
     /// Whether too much of the body is still to come for the connection to go on.
     var leavesBody: Bool {
         guard !hasReadBody else { return false }
-        if request.headers[.transferEncoding] != nil { return true }
+        // One who was not told to continue may send the body or may not.
+        if request.headers[.transferEncoding] != nil || request.headers[.expect] != nil { return true }
         return (contentLength ?? 0) > Self.droppedBodyBytes
     }
 
@@ -99,6 +100,7 @@ final class HTTPCall {
     /// Runs `body` as a task that is cancelled when the other side closes the connection.
     func untilGone<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
         let task = Task { try await body() }
+        defer { task.cancel() }
         return try await withTaskCancellationHandler {
             try await withGuard { $0.notifyWhenGone { task.cancel() } }
             let result = await task.result
@@ -109,7 +111,9 @@ final class HTTPCall {
         }
     }
 
-    private func withGuard<Value: Sendable>(_ body: @escaping @Sendable (ConnectionGuard) -> Value) async throws -> Value {
+    private func withGuard<Value: Sendable>(_ body: @escaping @Sendable (ConnectionGuard) -> Value) async throws
+        -> Value
+    {
         let channel = channel
         return try await channel.eventLoop.submit {
             do {

@@ -23,7 +23,8 @@ extension HTTPService {
         let body = try await call.body()
         let trace = TraceContext(fields: fields)
         let messages =
-            try isJSON ? NewMessage.list(json: body, trace: trace) : [NewMessage(body: body, fields: fields, trace: trace)]
+            try isJSON
+            ? NewMessage.list(json: body, trace: trace) : [NewMessage(body: body, fields: fields, trace: trace)]
         let placements: [Placement]
         let plan: PublishPlan
         do {
@@ -62,7 +63,8 @@ extension HTTPService {
             )
         case .storageFull: Problem(code, "nothing was stored: the disk is full")
         case .storageUnavailable: Problem(code, "nothing was stored: the log failed", hint: "see the server's log")
-        case .busy: Problem(code, "nothing was stored: storage has more to do than it can", hint: "publish it again later")
+        case .busy:
+            Problem(code, "nothing was stored: storage has more to do than it can", hint: "publish it again later")
         case .topicNotFound: Problem(code, "nothing was stored: the topic was deleted")
         case .tooLarge: Problem(code, "nothing was stored: the batch is larger than a segment of the log")
         default: Problem(code, "nothing was stored: \(code.rendering.title.lowercased())")

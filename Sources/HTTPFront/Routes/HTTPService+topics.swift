@@ -66,7 +66,9 @@ extension HTTPService {
     }
 
     func topic(_ name: String) async throws -> TopicDescription {
-        guard case .topic(let topic) = try await bridge.perform(.describeTopic(name: name)) else { throw unexpectedReply() }
+        guard case .topic(let topic) = try await bridge.perform(.describeTopic(name: name)) else {
+            throw unexpectedReply()
+        }
         return topic
     }
 

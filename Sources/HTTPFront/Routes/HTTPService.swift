@@ -1,5 +1,6 @@
 internal import HTTPTypes
 internal import HummingbirdCore
+internal import Logging
 internal import MessageModel
 internal import NIOCore
 
@@ -7,9 +8,11 @@ internal import NIOCore
 struct HTTPService: Sendable {
     let bridge: StorageBridge
     let options: HTTPOptions
-    let bodies: BodyBudget
+    private let bodies: BodyBudget
+    private let logger: Logger
 
-    init(bridge: StorageBridge, options: HTTPOptions) {
+    init(bridge: StorageBridge, options: HTTPOptions, logger: Logger) {
+        self.logger = logger
         self.bridge = bridge
         self.options = options
         bodies = BodyBudget(limit: options.maxBodyBytesInFlight)
@@ -27,6 +30,9 @@ struct HTTPService: Sendable {
         } catch is HTTPCall.Aborted {
             // The other side has gone in the middle of its request: there is nobody to answer.
             throw HTTPCall.Aborted()
+        } catch {
+            logger.error("a request failed", metadata: ["target": "\(request.head.path ?? "")", "error": "\(error)"])
+            reply = Problem(.internal, "the request failed in the server", hint: "see the server's log").reply
         }
         if call.leavesBody { reply.closesConnection = true }
         if request.method == .head || reply.body.readableBytes == 0 {
@@ -80,7 +86,8 @@ struct HTTPService: Sendable {
             throw Problem(
                 .notFound,
                 "there is nothing at this address",
-                hint: mayBeTopic ? "a / in a topic's name is written %2F in the address" : "the routes are in docs/http.md"
+                hint: mayBeTopic
+                    ? "a / in a topic's name is written %2F in the address" : "the routes are in docs/http.md"
             )
         }
     }

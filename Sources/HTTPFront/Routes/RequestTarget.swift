@@ -62,7 +62,8 @@ struct RequestTarget {
         while let byte = source.next() {
             switch byte {
             case UInt8(ascii: "%"):
-                guard let high = source.next().flatMap(Hexadecimal.value), let low = source.next().flatMap(Hexadecimal.value)
+                guard let high = source.next().flatMap(Hexadecimal.value),
+                    let low = source.next().flatMap(Hexadecimal.value)
                 else { throw Problem(.malformed, "'%' in the address is followed by two hexadecimal digits") }
                 bytes.append(high << 4 | low)
             case UInt8(ascii: "+") where plusIsSpace: bytes.append(0x20)

@@ -52,7 +52,7 @@ package final class HTTPServer: Sendable {
             timeout: .milliseconds(options.storageTimeoutMilliseconds),
             maxWaits: options.maxWaitingReads
         )
-        let service = HTTPService(bridge: bridge, options: options)
+        let service = HTTPService(bridge: bridge, options: options, logger: logger)
         var decoder = HTTP1Channel.Configuration.DecoderConfiguration()
         decoder.maxHeaderFieldSize = options.maxHeaderBytes
         decoder.maxHeaderListSize = options.maxHeaderBytes
@@ -104,6 +104,9 @@ package final class HTTPServer: Sendable {
             )
         }
     }
+
+    /// Reads that wait for messages at this moment.
+    package var waitingReads: Int { get async { await bridge.waits } }
 
     /// Stops listening, lets what is under way end, and closes. Reads that wait for messages are answered at once with
     /// what there is. What is not over after the time for it (`HTTPOptions`) is cut off. To be called once, before

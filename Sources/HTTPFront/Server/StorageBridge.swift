@@ -80,6 +80,11 @@ final class StorageBridge: Sendable {
         }
     }
 
+    /// Fetches that wait at this moment.
+    var waits: Int {
+        get async { (try? await eventLoop.submit { [requests] in requests.value.waits }.get()) ?? 0 }
+    }
+
     /// Lets what waits for messages end, now and from here on.
     func stopWaiting() async {
         try? await eventLoop.submit { [requests] in requests.value.stopWaiting() }.get()
@@ -139,7 +144,7 @@ final class SessionRequests: StorageSessionDelegate {
     private let timeout: TimeAmount
     private let maxWaits: Int
     /// Fetches that may be waiting.
-    private var waits = 0
+    fileprivate var waits = 0
     fileprivate var session: GatewaySession?
     private var waiting: [UInt64: Waiting] = [:]
     private var isStopping = false

@@ -35,7 +35,8 @@ enum Base64 {
         while position < text.count {
             let isLast = position + 4 == text.count
             let padding =
-                isLast && text[position + 3] == UInt8(ascii: "=") ? (text[position + 2] == UInt8(ascii: "=") ? 2 : 1) : 0
+                isLast && text[position + 3] == UInt8(ascii: "=")
+                ? (text[position + 2] == UInt8(ascii: "=") ? 2 : 1) : 0
             var group: UInt32 = 0
             for index in 0..<4 {
                 var value: UInt8 = 0
