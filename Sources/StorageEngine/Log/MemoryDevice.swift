@@ -1,4 +1,4 @@
-import Glibc
+import CSluiceShims
 
 /// A shard's log in memory, for stores that need not survive their process, and for tests.
 ///
@@ -19,10 +19,10 @@ package final class MemoryDevice: LogDevice {
     private final class Memory {
         let bytes: UnsafeMutableRawBufferPointer
         init?(size: Int) {
-            guard let start = calloc(size, 1) else { return nil }
+            guard let start = sluice_allocate_zeros(size) else { return nil }
             bytes = UnsafeMutableRawBufferPointer(start: start, count: size)
         }
-        deinit { free(bytes.baseAddress) }
+        deinit { sluice_free(bytes.baseAddress) }
 
         /// The part of a range that there is; nil for a range that begins before the first byte.
         func part(offset: Int, length: Int) -> UnsafeRawBufferPointer? {
