@@ -24,8 +24,7 @@ int sluice_open_direct(const char *path);
 /// Names the calling thread, for debuggers and `top`; at most 15 bytes.
 void sluice_name_this_thread(const char *name);
 
-/// Zeroed memory that the system hands out page by page as it is written; null where there is none.
-void *sluice_allocate_zeroed(size_t size);
-
-/// Gives back what `sluice_allocate_zeroed` handed out.
+/// Memory of zeros that the system provides page by page as it is touched (`calloc`); null where there is none.
+/// It is given back with `sluice_free`.
+void *sluice_allocate_zeros(size_t length);
 void sluice_free(void *memory);

@@ -1,4 +1,4 @@
-internal import CSluiceShims
+import CSluiceShims
 
 /// A shard's log in memory, for stores that need not survive their process, and for tests.
 ///
@@ -19,7 +19,7 @@ package final class MemoryDevice: LogDevice {
     private final class Memory {
         let bytes: UnsafeMutableRawBufferPointer
         init?(size: Int) {
-            guard let start = sluice_allocate_zeroed(size) else { return nil }
+            guard let start = sluice_allocate_zeros(size) else { return nil }
             bytes = UnsafeMutableRawBufferPointer(start: start, count: size)
         }
         deinit { sluice_free(bytes.baseAddress) }
