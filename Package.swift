@@ -67,7 +67,10 @@ let package = Package(
         target("NativeProtocol", ["MessageModel", nioCore]),
         target("MQTTProtocol", [nioCore]),
         target("Gateway", ["StorageService", "MessageModel", nioCore, logging]),
-        target("NativeFront", ["Gateway", "StorageService", "NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),
+        target(
+            "NativeFront",
+            ["Gateway", "StorageService", "NativeProtocol", "MessageModel", nioCore, nioPosix, logging]
+        ),
         target(
             "MQTTFront",
             ["Gateway", "StorageService", "MQTTProtocol", "MessageModel", deques, nioCore, nioPosix, logging]
@@ -88,8 +91,10 @@ let package = Package(
         .executableTarget(
             name: "sluice",
             dependencies: [
-                "AdminConsole", "COpenSSL", "CMosquitto", "ServerConfiguration", "FileLog", "Gateway", "HTTPFront", "LocalStorage",
-                "MQTTFront", "MQTTProtocol", "MessageModel", "NativeFront", "Observability", "Simulator", "SluiceClient", "StorageEngine", "StorageService",
+                "AdminConsole", "COpenSSL", "CMosquitto", "ServerConfiguration", "FileLog", "Gateway", "HTTPFront",
+                "LocalStorage",
+                "MQTTFront", "MQTTProtocol", "MessageModel", "NativeFront", "Observability", "Simulator",
+                "SluiceClient", "StorageEngine", "StorageService",
                 argumentParser, logging, nioCore, nioPosix,
             ],
             swiftSettings: swiftSettings
@@ -112,14 +117,21 @@ let package = Package(
         ),
         testTarget("MessageModelTests", ["MessageModel"]),
         testTarget("StorageEngineTests", ["StorageEngine", "StorageService", "FileLog", "Simulator", "MessageModel"]),
-        testTarget("LocalStorageTests", ["LocalStorage", "StorageService", "FileLog", "StorageEngine", "MessageModel", nioCore, nioPosix, nioEmbedded]),
+        testTarget(
+            "LocalStorageTests",
+            [
+                "LocalStorage", "StorageService", "FileLog", "StorageEngine", "MessageModel", nioCore, nioPosix,
+                nioEmbedded,
+            ]
+        ),
         testTarget("NativeProtocolTests", ["NativeProtocol", "MessageModel", nioCore]),
         testTarget("MQTTProtocolTests", ["MQTTProtocol", nioCore]),
         testTarget(
             "FrontTests",
             [
                 "Gateway", "NativeFront", "MQTTFront", "HTTPFront", "NativeProtocol", "MQTTProtocol", "SluiceClient",
-                "LocalStorage", "StorageEngine", "StorageService", "MessageModel", nioCore, nioPosix, nioEmbedded, logging,
+                "LocalStorage", "StorageEngine", "StorageService", "MessageModel", nioCore, nioPosix, nioEmbedded,
+                logging,
             ]
         ),
         testTarget("SluiceClientTests", ["SluiceClient", "NativeProtocol", "MessageModel", nioCore, nioEmbedded]),

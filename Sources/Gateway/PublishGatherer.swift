@@ -46,8 +46,9 @@ package final class PublishGatherer {
         let target = Target(partition: partition, isAtMostOnce: record.deliveryClass == .atMostOnce)
         var index = 0
         while index < used, open[index].target != target { index += 1 }
-        if index < used, open[index].builder.byteCount + BatchBuilder.sizeBound(record) > batchLimit
-            || open[index].builder.recordCount == Limits.recordsPerBatch
+        if index < used,
+            open[index].builder.byteCount + BatchBuilder.sizeBound(record) > batchLimit
+                || open[index].builder.recordCount == Limits.recordsPerBatch
         {
             flush(session: session)
             index = 0

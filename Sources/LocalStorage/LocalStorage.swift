@@ -59,7 +59,9 @@ package final class LocalStorage: StorageService {
         return promise.futureResult
     }
 
-    private var isServing: Bool { shard.isReady && shard.directory.topic(named: TopicDirectory.builtInTopic, tenant: .default) != nil }
+    private var isServing: Bool {
+        shard.isReady && shard.directory.topic(named: TopicDirectory.builtInTopic, tenant: .default) != nil
+    }
 
     private var failureReason: SluiceError? {
         let health = shard.health

@@ -27,7 +27,8 @@ extension MQTTConnectionHandler {
         output: inout ByteBuffer
     ) {
         // What begins with `$` is the server's own (MQTT 5.0 §4.7.2).
-        guard name.first != UInt8(ascii: "$"), resolve(name, session), let partition = front.lastAddress.partition else {
+        guard name.first != UInt8(ascii: "$"), resolve(name, session), let partition = front.lastAddress.partition
+        else {
             refuse(publish.ticket, .notAuthorized, output: &output)
             return
         }

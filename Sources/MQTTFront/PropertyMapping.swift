@@ -80,12 +80,15 @@ enum PropertyMapping {
             case .contentType: writeField(.contentType, value, &buffer)
             case .correlationID: writeField(.correlationData, value, &buffer)
             case .replyTo: writeField(.responseTopic, value, &buffer)
-            case .payloadIsText: buffer.writeInteger(PropertyIdentifier.payloadFormatIndicator.rawValue, as: UInt8.self)
+            case .payloadIsText:
+                buffer.writeInteger(PropertyIdentifier.payloadFormatIndicator.rawValue, as: UInt8.self)
                 buffer.writeInteger(1, as: UInt8.self)
             case .traceparent: writeUser(name: traceparent, value, &buffer)
             case .tracestate: writeUser(name: tracestate, value, &buffer)
             case .user:
-                guard let (name, value) = PropertyCursor.splitUser(value), name.count <= Int(UInt16.max) else { continue }
+                guard let (name, value) = PropertyCursor.splitUser(value), name.count <= Int(UInt16.max) else {
+                    continue
+                }
                 writeUser(name: name, value, &buffer)
             case .expiry, .deliverAt, .priority, .messageID, .tag, .key, .origin, .contentEncoding, .tombstone, nil:
                 break

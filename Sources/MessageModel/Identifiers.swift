@@ -52,7 +52,9 @@ package struct Timestamp: Hashable, Sendable, RawRepresentable, Comparable {
     package static let zero = Timestamp(rawValue: 0)
     package static let never = Timestamp(rawValue: .max)
 
-    package init(milliseconds: UInt64) { self.rawValue = milliseconds.multipliedReportingOverflow(by: 1_000).partialValue }
+    package init(milliseconds: UInt64) {
+        self.rawValue = milliseconds.multipliedReportingOverflow(by: 1_000).partialValue
+    }
 
     /// This time later by so many microseconds; `never` where that is past the end of time.
     package func advanced(byMicroseconds microseconds: UInt64) -> Timestamp {

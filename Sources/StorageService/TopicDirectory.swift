@@ -60,7 +60,8 @@ package final class TopicDirectory {
         let own = specification.name + "/#"
         for other in known.byName.values {
             if other.captures.contains(own) { return (own, other.name) }
-            for capture in specification.captures where other.captures.contains(capture) || capture == other.name + "/#" {
+            for capture in specification.captures where other.captures.contains(capture) || capture == other.name + "/#"
+            {
                 return (capture, other.name)
             }
         }

@@ -9,7 +9,9 @@ import Testing
 struct LocalStorageTests {
     private let directory = try! TemporaryDirectory()
 
-    private func fetch(_ client: StorageClient, _ partition: PartitionID, from offset: UInt64) async throws -> FetchReply {
+    private func fetch(_ client: StorageClient, _ partition: PartitionID, from offset: UInt64) async throws
+        -> FetchReply
+    {
         let request = FetchRequest(partition: partition, offset: offset, maxBytes: 1 << 20)
         guard case .fetched(let reply) = try await client.perform(.fetch(request)) else {
             throw SluiceError(.internal, "not a fetch reply")
@@ -17,7 +19,9 @@ struct LocalStorageTests {
         return reply
     }
 
-    private func createTopic(_ client: StorageClient, _ name: String, partitions: Int = 1) async throws -> TopicDescription {
+    private func createTopic(_ client: StorageClient, _ name: String, partitions: Int = 1) async throws
+        -> TopicDescription
+    {
         let specification = TopicSpecification(name: name, partitions: partitions)
         guard case .topicCreated(let topic, _) = try await client.perform(.createTopic(specification)) else {
             throw SluiceError(.internal, "not a topic")
@@ -74,11 +78,17 @@ struct LocalStorageTests {
             let reader = round == 0 ? client : try await StorageClient(path: directory.path)
             try await reader.onSession { session in
                 let source = AttachRequest.Source.partition(PartitionID(topic: topic.id, index: 0), .first)
-                session.attach(AttachRequest(source: source, creditMessages: 1 << 30, creditBytes: 1 << 40), attachment: 7)
+                session.attach(
+                    AttachRequest(source: source, creditMessages: 1 << 30, creditBytes: 1 << 40),
+                    attachment: 7
+                )
             }
             let delivered = try await reader.waitForDelivery(200)
             #expect(delivered.filter { $0.hasPrefix("m") } == expected)
-            #expect(bodies(try await fetch(reader, PartitionID(topic: topic.id, index: 0), from: 100).batches, from: 100).first == "m100")
+            #expect(
+                bodies(try await fetch(reader, PartitionID(topic: topic.id, index: 0), from: 100).batches, from: 100)
+                    .first == "m100"
+            )
             try await reader.stop()
         }
     }
@@ -89,7 +99,10 @@ struct LocalStorageTests {
         let topic = try await createTopic(client, "orders")
         let partition = PartitionID(topic: topic.id, index: 0)
         try await client.onSession { session in
-            session.attach(AttachRequest(source: .topic(topic.id, .first), creditMessages: 2, creditBytes: 1 << 20), attachment: 1)
+            session.attach(
+                AttachRequest(source: .topic(topic.id, .first), creditMessages: 2, creditBytes: 1 << 20),
+                attachment: 1
+            )
         }
         for number in 0..<5 { _ = try await client.append(["m\(number)"], to: partition) }
         #expect(try await client.delivered() == ["m0", "m1"])
@@ -110,7 +123,11 @@ struct LocalStorageTests {
             .createSubscription(SubscriptionSpecification(name: "billing", topic: topic.id, start: .first))
         )
         let request = AttachRequest(
-            source: .subscription(name: "billing"), consumer: "one", creditMessages: 100, creditBytes: 1 << 20)
+            source: .subscription(name: "billing"),
+            consumer: "one",
+            creditMessages: 100,
+            creditBytes: 1 << 20
+        )
         try await client.onSession { $0.attach(request, attachment: 1) }
         #expect(try await client.waitForDelivery(4) == ["a", "b", "c", "d"])
         var other = request
@@ -132,7 +149,10 @@ struct LocalStorageTests {
         let client = try await StorageClient(path: directory.path)
         let topic = try await createTopic(client, "orders")
         let partition = PartitionID(topic: topic.id, index: 0)
-        guard case .producer(let producer) = try await client.perform(.openProducer(ProducerRequest(partition: partition)))
+        guard
+            case .producer(let producer) = try await client.perform(
+                .openProducer(ProducerRequest(partition: partition))
+            )
         else { return }
         _ = try await client.append(["a", "b"], to: partition, producer: producer.producer, sequence: 0)
         let second = try await client.append(["c"], to: partition, producer: producer.producer, sequence: 2)
@@ -179,7 +199,9 @@ struct LocalStorageTests {
         let between = Timestamp.now()
         try await Task.sleep(for: .milliseconds(5))
         _ = try await client.append(["b"], to: partition)
-        guard case .offset(let offset, _) = try await client.perform(.findOffset(partition, .time(between))) else { return }
+        guard case .offset(let offset, _) = try await client.perform(.findOffset(partition, .time(between))) else {
+            return
+        }
         #expect(offset == 1)
         try await client.stop()
     }

@@ -216,7 +216,9 @@ private final class Recorder: StorageSessionDelegate {
         var name: [UInt8] = []
         message.record.appendName(topic: message.topicName, to: &name)
         let filters = message.filters.map(String.init).joined(separator: ",")
-        delivered.append("\(String(decoding: name, as: UTF8.self))=\(String(decoding: message.record.body, as: UTF8.self))[\(filters)]")
+        delivered.append(
+            "\(String(decoding: name, as: UTF8.self))=\(String(decoding: message.record.body, as: UTF8.self))[\(filters)]"
+        )
     }
 
     func attachmentEnded(attachment: UInt32, error: SluiceError) { ended[attachment] = error }

@@ -220,7 +220,10 @@ struct ChecksumTests {
         #expect(crc((0..<32).map { UInt8($0) }) == 0x46DD_794E)
     }
 
-    @Test("a checksum in parts is that of the whole, at every length", arguments: [0, 1, 7, 8, 383, 384, 385, 6_143, 6_144, 20_000])
+    @Test(
+        "a checksum in parts is that of the whole, at every length",
+        arguments: [0, 1, 7, 8, 383, 384, 385, 6_143, 6_144, 20_000]
+    )
     func inParts(length: Int) {
         var random = SeededRandom(seed: UInt64(length))
         let bytes = random.bytes(length...length)

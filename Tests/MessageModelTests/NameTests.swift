@@ -49,13 +49,18 @@ struct NameTests {
 
     @Test(
         "that cannot be published to are refused",
-        arguments: ["", "a/+", "#", "a\0b", "a/#/b", String(repeating: "a", count: 65_536), String(repeating: "/", count: 128)]
+        arguments: [
+            "", "a/+", "#", "a\0b", "a/#/b", String(repeating: "a", count: 65_536), String(repeating: "/", count: 128),
+        ]
     )
     func badNames(name: String) {
         #expect(problem(NameRules.checkName, name) == .invalidName)
     }
 
-    @Test("filters with a wildcard in the wrong place are refused", arguments: ["a+", "a/b+/c", "#/a", "a#", "a/#/b", "+a/b", ""])
+    @Test(
+        "filters with a wildcard in the wrong place are refused",
+        arguments: ["a+", "a/b+/c", "#/a", "a#", "a/#/b", "+a/b", ""]
+    )
     func badFilters(filter: String) {
         #expect(problem(NameRules.checkFilter, filter) == .invalidName)
     }
@@ -68,7 +73,10 @@ struct NameTests {
         }
     }
 
-    @Test("topics have names that every protocol can say", arguments: ["/a", "a/", "$a", "a\nb", "a+", String(repeating: "x", count: 256)])
+    @Test(
+        "topics have names that every protocol can say",
+        arguments: ["/a", "a/", "$a", "a\nb", "a+", String(repeating: "x", count: 256)]
+    )
     func badTopicNames(name: String) {
         #expect(throws: SluiceError.self) { try NameRules.checkTopicName(name) }
     }
@@ -84,7 +92,11 @@ struct NameTests {
         let key = placement.routingKey.map { String(decoding: Array(name.utf8)[$0], as: UTF8.self) }
         // What AMQP cannot tell apart: the topic's own name, and the empty level below it.
         guard key != "" else { return }
-        let (exchange, routingKey) = NameMapping.exchange(topic: topic, routingKey: key, isAbsolute: placement.isAbsolute)
+        let (exchange, routingKey) = NameMapping.exchange(
+            topic: topic,
+            routingKey: key,
+            isAbsolute: placement.isAbsolute
+        )
         #expect(NameMapping.name(exchange: exchange, routingKey: routingKey) == name, "seed \(seed)")
     }
 
@@ -92,7 +104,8 @@ struct NameTests {
     func placementRoundTrip(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         let topic = random.name()
-        let name = Bool.random(using: &random) ? random.name() : topic + ["", "/", "/a/b", "x"].randomElement(using: &random)!
+        let name =
+            Bool.random(using: &random) ? random.name() : topic + ["", "/", "/a/b", "x"].randomElement(using: &random)!
         guard !name.isEmpty else { return }
         var builder = BatchBuilder()
         builder.begin()
@@ -151,7 +164,9 @@ struct CaptureTests {
         for value in 1...40 {
             let prefix = random.name()
             let subtree = Bool.random(using: &random)
-            if !captures.contains(where: { $0.0 == prefix && $0.1 == subtree }) { captures.append((prefix, subtree, value)) }
+            if !captures.contains(where: { $0.0 == prefix && $0.1 == subtree }) {
+                captures.append((prefix, subtree, value))
+            }
         }
         var table = table(captures)
         for _ in 0..<10 {

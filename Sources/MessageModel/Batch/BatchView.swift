@@ -64,7 +64,8 @@ package struct BatchView {
 
     /// Whether the fields that the server stamped are as it stamped them.
     package var hasValidStamp: Bool {
-        Checksum.crc32c(bytes.slice(0..<BatchLayout.stampChecksumOffset)) == bytes.load32(BatchLayout.stampChecksumOffset)
+        Checksum.crc32c(bytes.slice(0..<BatchLayout.stampChecksumOffset))
+            == bytes.load32(BatchLayout.stampChecksumOffset)
     }
 
     /// The records from the first on.

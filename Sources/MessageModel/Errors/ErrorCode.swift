@@ -70,11 +70,13 @@ extension ErrorCode {
             Rendering(name: name, title: title, mqttReason: mqtt, amqpReply: amqp, httpStatus: http)
         }
         switch self {
-        case .shuttingDown: return says("shutting_down", "The server is shutting down", mqtt: 0x8B, amqp: 320, http: 503)
+        case .shuttingDown:
+            return says("shutting_down", "The server is shutting down", mqtt: 0x8B, amqp: 320, http: 503)
         case .busy: return says("busy", "The server is busy", mqtt: 0x89, amqp: 506, http: 503)
         case .storageUnavailable:
             return says("storage_unavailable", "Storage refuses writes", mqtt: 0x88, amqp: 541, http: 503)
-        case .producerFenced: return says("producer_fenced", "A newer producer took over", mqtt: 0x8E, amqp: 406, http: 409)
+        case .producerFenced:
+            return says("producer_fenced", "A newer producer took over", mqtt: 0x8E, amqp: 406, http: 409)
         case .attachmentFenced:
             return says("attachment_fenced", "A newer consumer took over", mqtt: 0x8E, amqp: 406, http: 409)
         case .malformed: return says("malformed", "Malformed request", mqtt: 0x81, amqp: 502, http: 400)
@@ -88,15 +90,19 @@ extension ErrorCode {
         case .topicNotFound: return says("topic_not_found", "No such topic", mqtt: 0x90, amqp: 404, http: 404)
         case .subscriptionNotFound:
             return says("subscription_not_found", "No such subscription", mqtt: 0x11, amqp: 404, http: 404)
-        case .offsetOutOfRange: return says("offset_out_of_range", "Offset out of range", mqtt: 0x83, amqp: 406, http: 416)
+        case .offsetOutOfRange:
+            return says("offset_out_of_range", "Offset out of range", mqtt: 0x83, amqp: 406, http: 416)
         case .notFound: return says("not_found", "Not found", mqtt: 0x83, amqp: 404, http: 404)
-        case .alreadyExists: return says("already_exists", "Exists with other settings", mqtt: 0x83, amqp: 406, http: 409)
+        case .alreadyExists:
+            return says("already_exists", "Exists with other settings", mqtt: 0x83, amqp: 406, http: 409)
         case .sequenceGap: return says("sequence_gap", "Sequence out of order", mqtt: 0x83, amqp: 406, http: 409)
-        case .subscriptionInUse: return says("subscription_in_use", "Subscription in use", mqtt: 0x83, amqp: 405, http: 409)
+        case .subscriptionInUse:
+            return says("subscription_in_use", "Subscription in use", mqtt: 0x83, amqp: 405, http: 409)
         case .storageFull: return says("storage_full", "Storage is full", mqtt: 0x97, amqp: 506, http: 507)
         case .quotaExceeded: return says("quota_exceeded", "Quota exceeded", mqtt: 0x97, amqp: 506, http: 429)
         case .indeterminate: return says("indeterminate", "May or may not be stored", mqtt: 0x80, amqp: 541, http: 503)
-        case .protocolViolation: return says("protocol_violation", "Protocol violation", mqtt: 0x82, amqp: 503, http: 400)
+        case .protocolViolation:
+            return says("protocol_violation", "Protocol violation", mqtt: 0x82, amqp: 503, http: 400)
         case .versionNotSupported:
             return says("version_not_supported", "Version not supported", mqtt: 0x84, amqp: 540, http: 505)
         case .internal: return says("internal", "Internal error", mqtt: 0x80, amqp: 541, http: 500)

@@ -20,10 +20,18 @@ package enum NameRules {
         for position in 0...bytes.count where position == bytes.count || bytes[position] == separator {
             let level = bytes.slice(levelStart..<position)
             if level.contains(singleLevel), level.count != 1 {
-                throw SluiceError(.invalidName, "in a filter, + stands for a whole level", hint: "write a/+/b, not a+/b")
+                throw SluiceError(
+                    .invalidName,
+                    "in a filter, + stands for a whole level",
+                    hint: "write a/+/b, not a+/b"
+                )
             }
             if level.contains(multiLevel), level.count != 1 || position != bytes.count {
-                throw SluiceError(.invalidName, "in a filter, # stands at the end and for whole levels", hint: "write a/#")
+                throw SluiceError(
+                    .invalidName,
+                    "in a filter, # stands at the end and for whole levels",
+                    hint: "write a/#"
+                )
             }
             levelStart = position + 1
         }

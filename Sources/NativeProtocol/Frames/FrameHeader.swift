@@ -1,4 +1,4 @@
-package import MessageModel
+internal import MessageModel
 package import NIOCore
 
 /// What a frame is.

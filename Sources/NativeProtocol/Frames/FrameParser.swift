@@ -1,4 +1,4 @@
-package import MessageModel
+internal import MessageModel
 
 /// Cuts what a connection brings into frames.
 ///

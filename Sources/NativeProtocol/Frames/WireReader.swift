@@ -1,4 +1,4 @@
-package import MessageModel
+internal import MessageModel
 
 /// Reads little-endian fields from borrowed bytes. Every read answers nil where the bytes end first.
 package struct WireReader {
