@@ -313,7 +313,9 @@ extension Shard {
     // MARK: Fetches
 
     func fetch(session: UInt64, _ request: FetchRequest, token: UInt64, now: Timestamp) {
-        guard let (_, partition) = state.partition(request.partition) else {
+        guard let (topic, partition) = state.partition(request.partition), let slot = slot(session),
+            topic.tenant == sessions[slot].tenant
+        else {
             reply(session, token, .request(.failure(unknownTopic())))
             return
         }
@@ -334,19 +336,30 @@ extension Shard {
             deadline: now.advanced(byMicroseconds: request.waitMicroseconds),
             shard: self
         )
-        waitingFetches.append(task)
+        waitingFetches[ObjectIdentifier(task)] = task
+        fetchDeadline = min(fetchDeadline, task.deadline)
         enqueue(task)
     }
 
     package func cancel(session: UInt64, token: UInt64) {
-        guard let index = waitingFetches.firstIndex(where: { $0.session == session && $0.token == token }) else { return }
-        let task = waitingFetches.remove(at: index)
+        guard let task = waitingFetches.values.first(where: { $0.session == session && $0.token == token }) else { return }
+        withdraw(task)
+    }
+
+    /// Forgets a fetch that is not to be answered any more.
+    func withdraw(_ task: FetchTask) {
         task.isDone = true
+        waitingFetches[ObjectIdentifier(task)] = nil
         task.reader.partition.waiters.removeAll { $0 === task.reader }
     }
 
     func runFetches(now: Timestamp) {
-        for task in waitingFetches where now >= task.deadline { enqueue(task) }
+        if now >= fetchDeadline {
+            fetchDeadline = .never
+            for task in waitingFetches.values {
+                if now >= task.deadline { enqueue(task) } else { fetchDeadline = min(fetchDeadline, task.deadline) }
+            }
+        }
         for _ in 0..<readyFetches.count {
             guard let task = readyFetches.popFirst() else { return }
             task.isQueued = false
@@ -401,9 +414,7 @@ extension Shard {
     }
 
     private func finish(_ task: FetchTask, _ result: Result<StorageReply, SluiceError>) {
-        task.isDone = true
-        waitingFetches.removeAll { $0 === task }
-        task.reader.partition.waiters.removeAll { $0 === task.reader }
+        withdraw(task)
         reply(task.session, task.token, .request(result))
     }
 

@@ -38,7 +38,9 @@ package final class Shard {
     var readyAttachments: Deque<Attachment> = []
     var readyFetches: Deque<FetchTask> = []
     var readySearches: Deque<TimeSearch> = []
-    var waitingFetches: [FetchTask] = []
+    var waitingFetches: [ObjectIdentifier: FetchTask] = [:]
+    /// No fetch has to be answered before this time; it may be earlier than need be.
+    var fetchDeadline = Timestamp.never
     var coldRequests = ColdRequests()
     var coldReads: [UInt64: PartitionReader] = [:]
     var rangeScratch: [RecordRange] = []
@@ -145,12 +147,7 @@ package final class Shard {
         guard let slot = slot(session) else { return }
         for attachment in Array(sessions[slot].attachments.values) { detach(attachment) }
         for id in Array(sessions[slot].filters.keys) { _ = removeFilter(session: session, id: id) }
-        waitingFetches.removeAll { task in
-            guard task.session == session else { return false }
-            task.isDone = true
-            task.reader.partition.waiters.removeAll { $0 === task.reader }
-            return true
-        }
+        for task in waitingFetches.values where task.session == session { withdraw(task) }
         sessions[slot].isOpen = false
         sessions[slot].generation &+= 1
         sessions[slot].attachments = [:]
@@ -175,7 +172,7 @@ package final class Shard {
         }
         take(lazyDeadline)
         take(retryDeadline)
-        for task in waitingFetches { take(task.deadline) }
+        if !waitingFetches.isEmpty { take(fetchDeadline) }
         return earliest
     }
 
