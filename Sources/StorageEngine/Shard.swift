@@ -175,7 +175,8 @@ package final class Shard {
         }
         take(lazyDeadline)
         take(retryDeadline)
-        for task in waitingFetches { take(task.deadline) }
+        // One that waits for the device is answered when that answers, however late it is.
+        for task in waitingFetches where task.reader.outstanding == nil { take(task.deadline) }
         return earliest
     }
 
