@@ -39,6 +39,8 @@ package final class Shard {
     var readyFetches: Deque<FetchTask> = []
     var readySearches: Deque<TimeSearch> = []
     var waitingFetches: [FetchTask] = []
+    /// Searches that go on: nothing else holds one while it waits for the device.
+    var searches: [ObjectIdentifier: TimeSearch] = [:]
     var coldRequests = ColdRequests()
     var coldReads: [UInt64: PartitionReader] = [:]
     var rangeScratch: [RecordRange] = []
