@@ -21,6 +21,7 @@ extension Shard {
     func enqueue(_ search: TimeSearch) {
         guard !search.isQueued else { return }
         search.isQueued = true
+        searches[ObjectIdentifier(search)] = search
         readySearches.append(search)
     }
 
@@ -441,6 +442,8 @@ extension Shard {
             }
         }
         let found = search.found.compactMap { $0 }
-        if found.count == search.found.count { search.completion(self, found) }
+        guard found.count == search.found.count else { return }
+        searches[ObjectIdentifier(search)] = nil
+        search.completion(self, found)
     }
 }

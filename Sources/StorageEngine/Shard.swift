@@ -41,6 +41,8 @@ package final class Shard {
     var waitingFetches: [ObjectIdentifier: FetchTask] = [:]
     /// No fetch has to be answered before this time; it may be earlier than need be.
     var fetchDeadline = Timestamp.never
+    /// Searches that go on: nothing else holds one while it waits for the device.
+    var searches: [ObjectIdentifier: TimeSearch] = [:]
     var coldRequests = ColdRequests()
     var coldReads: [UInt64: PartitionReader] = [:]
     var rangeScratch: [RecordRange] = []
