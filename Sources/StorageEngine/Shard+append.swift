@@ -12,7 +12,8 @@ extension Shard {
         token: UInt64,
         now: Timestamp
     ) {
-        guard let (topic, partition) = state.partition(id), let slot = slot(session), topic.tenant == sessions[slot].tenant
+        guard let (topic, partition) = state.partition(id), let slot = slot(session),
+            topic.tenant == sessions[slot].tenant
         else {
             reply(session, token, .append(AppendResult(error: .topicNotFound)))
             return

@@ -343,7 +343,9 @@ extension Shard {
     }
 
     package func cancel(session: UInt64, token: UInt64) {
-        guard let task = waitingFetches.values.first(where: { $0.session == session && $0.token == token }) else { return }
+        guard let task = waitingFetches.values.first(where: { $0.session == session && $0.token == token }) else {
+            return
+        }
         withdraw(task)
     }
 
@@ -436,7 +438,9 @@ extension Shard {
             let visible = reader.partition.visibleOffset
             if let entry {
                 let isVisible = entry.baseOffset < visible
-                search.found[index] = (min(entry.baseOffset, visible), Timestamp(rawValue: isVisible ? entry.appendTime : 0))
+                search.found[index] = (
+                    min(entry.baseOffset, visible), Timestamp(rawValue: isVisible ? entry.appendTime : 0)
+                )
             } else if reader.outstanding == nil {
                 search.found[index] = (visible, .zero)
             }

@@ -112,7 +112,8 @@ extension Shard {
     ) throws(Refusal) {
         do throws(SluiceError) { try Self.check(specification) } catch { throw .error(error) }
         if let topic = state.topic(named: specification.name, tenant: tenant) {
-            guard topic.info.partitions == specification.partitions, topic.info.captures == specification.captures else {
+            guard topic.info.partitions == specification.partitions, topic.info.captures == specification.captures
+            else {
                 throw .error(
                     SluiceError(.alreadyExists, "topic '\(specification.name)' exists with other settings")
                 )
@@ -148,7 +149,9 @@ extension Shard {
             if prefix.hasSuffix("/#") { prefix.removeLast(2) }
             var problem: SluiceError?
             prefix.withUTF8 { bytes in
-                do throws(SluiceError) { try NameRules.checkName(UnsafeRawBufferPointer(bytes)) } catch { problem = error }
+                do throws(SluiceError) { try NameRules.checkName(UnsafeRawBufferPointer(bytes)) } catch {
+                    problem = error
+                }
             }
             if problem != nil {
                 throw SluiceError(

@@ -17,7 +17,9 @@ extension Shard {
     }
 
     package func removeFilter(session: UInt64, id: UInt32) -> Bool {
-        guard let slot = slot(session), let filter = sessions[slot].filters.removeValue(forKey: id) else { return false }
+        guard let slot = slot(session), let filter = sessions[slot].filters.removeValue(forKey: id) else {
+            return false
+        }
         filter.withUnsafeBytes { filter in
             filters[sessions[slot].tenant]?.remove(filter, FilterSubscriber(session: session, filter: id))
         }

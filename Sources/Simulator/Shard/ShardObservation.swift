@@ -51,11 +51,21 @@ extension ShardModel {
         for (index, topic) in topics.enumerated() {
             guard let id = topic.id, let seen = found.topics[topic.name], seen.id == id else { continue }
             for (place, batches) in seen.partitions.enumerated() {
-                verifyPartition(batches, PartitionID(topic: id, index: UInt16(place)), topic: index, stamp, isDamaged, &present)
+                verifyPartition(
+                    batches,
+                    PartitionID(topic: id, index: UInt16(place)),
+                    topic: index,
+                    stamp,
+                    isDamaged,
+                    &present
+                )
                 if !isDamaged {
                     check(seen.unreadable[place].isEmpty, "offsets \(seen.unreadable[place]) cannot be read")
                     let last = batches.last.map { $0.base + UInt64($0.count) } ?? 0
-                    check(last == seen.ends[place], "partition \(place) of \(topic.name) ends at \(seen.ends[place]), not \(last)")
+                    check(
+                        last == seen.ends[place],
+                        "partition \(place) of \(topic.name) ends at \(seen.ends[place]), not \(last)"
+                    )
                 }
             }
         }
@@ -69,7 +79,10 @@ extension ShardModel {
             let isThere = found.topics[topic.name].map { $0.id == topic.id } ?? false
             if topic.mustExist(stamp) {
                 check(isThere, "topic \(topic.name) is lost")
-                check(found.topics[topic.name]?.partitions.count == topic.partitions, "\(topic.name) has other partitions")
+                check(
+                    found.topics[topic.name]?.partitions.count == topic.partitions,
+                    "\(topic.name) has other partitions"
+                )
             } else if isThere {
                 check(topic.mayExist(stamp), "topic \(topic.name) is back")
             }
@@ -158,7 +171,10 @@ extension ShardModel {
                 "batch \(batch.id) of \(Self.text(batch.partition)) was durable at offset \(batch.base ?? 0) and is lost"
             )
             if end == .kill || end == .none {
-                check(batch.receivedAt > stamp, "batch \(batch.id) of \(Self.text(batch.partition)) was received and is lost")
+                check(
+                    batch.receivedAt > stamp,
+                    "batch \(batch.id) of \(Self.text(batch.partition)) was received and is lost"
+                )
             }
         }
     }

@@ -124,7 +124,9 @@ extension ShardSimulation {
                 // And again, while it is being opened.
                 let count = Int.random(in: 0...40, using: &random)
                 var events = 0
-                _ = try run { events += 1; return events > count }
+                _ = try run {
+                    events += 1; return events > count
+                }
                 ends += 1
             }
         }
@@ -196,7 +198,10 @@ extension ShardSimulation {
         let isClosed = try run { shard.isClosed }
         model.check(isClosed, "the shard does not close")
         let health = shard.health
-        model.check(health.durable == health.end, "the shard was closed with \(health.end.rawValue - health.durable.rawValue) bytes not synced")
+        model.check(
+            health.durable == health.end,
+            "the shard was closed with \(health.end.rawValue - health.durable.rawValue) bytes not synced"
+        )
         try throwViolation()
         forgetLife()
         for event in disk.completeAll() { _ = event }
@@ -233,7 +238,10 @@ extension ShardSimulation {
                 found.topics[topic.name] = seen
             }
         }
-        if case .success(.subscriptions(let subscriptions, _)) = try ask(.listSubscriptions(after: nil, limit: 1_000), session) {
+        if case .success(.subscriptions(let subscriptions, _)) = try ask(
+            .listSubscriptions(after: nil, limit: 1_000),
+            session
+        ) {
             for seen in subscriptions {
                 found.subscriptions[seen.name] = ShardObservation.Subscription(
                     topic: seen.topic,

@@ -1,5 +1,5 @@
 package import MessageModel
-package import StorageEngine
+internal import StorageEngine
 package import StorageService
 
 /// What the shard says, checked against what may be said.
@@ -79,8 +79,10 @@ extension ShardSimulation: ShardOutput {
             model.check(isRepeated, "batch \(batch) was called a repeated one, and was sent once")
             if result.baseOffset == .max { return }
         } else {
-            model.check(!model.batches[batch].isKnownDurable || model.batches[batch].base == result.baseOffset,
-                "batch \(batch) was stored twice")
+            model.check(
+                !model.batches[batch].isKnownDurable || model.batches[batch].base == result.baseOffset,
+                "batch \(batch) was stored twice"
+            )
         }
         model.place(batch, at: result.baseOffset)
         if acknowledgement == .durable || result.isDuplicate {
@@ -101,14 +103,18 @@ extension ShardSimulation: ShardOutput {
             return
         }
         guard let batch = model.seen(delivery.batch, in: delivery.partition) else { return }
-        let text = "\(id)/\(delivery.attachment) was given batch \(batch) at \(delivery.batch.baseOffset) of "
+        let text =
+            "\(id)/\(delivery.attachment) was given batch \(batch) at \(delivery.batch.baseOffset) of "
             + ShardModel.text(delivery.partition)
         note(text)
         model.check(reader.creditMessages > 0 && reader.creditBytes > 0, "\(text) without credit")
         let base = delivery.batch.baseOffset
         var offsets: [UInt64] = []
         for range in delivery.ranges {
-            model.check(range.first <= range.last && Int(range.last) < delivery.batch.recordCount, "\(text) with a bad range")
+            model.check(
+                range.first <= range.last && Int(range.last) < delivery.batch.recordCount,
+                "\(text) with a bad range"
+            )
             guard range.first <= range.last else { return }
             offsets += (range.first...range.last).map { base + UInt64($0) }
         }
@@ -121,7 +127,10 @@ extension ShardSimulation: ShardOutput {
         let expected = (0..<delivery.batch.recordCount).filter {
             base + UInt64($0) >= next && reader.wants(model.batches[batch].names[$0])
         }
-        model.check(offsets == expected.map { base + UInt64($0) }, "\(text), messages \(offsets) instead of \(expected)")
+        model.check(
+            offsets == expected.map { base + UInt64($0) },
+            "\(text), messages \(offsets) instead of \(expected)"
+        )
         if reader.filter.isEmpty {
             model.check(next >= base && next < delivery.batch.nextOffset, "\(text), not \(next)")
         } else {
@@ -182,7 +191,10 @@ extension ShardSimulation: ShardOutput {
         message.record.appendName(topic: message.topicName, to: &name)
         model.check(name == known.names[index], "\(text) was routed with another name")
         let expected = session.filters.filter { NameFilter.matches($0.value.bytes, name: name) }.keys.sorted()
-        model.check(Array(message.filters) == expected, "\(text) was routed for \(Array(message.filters)), not \(expected)")
+        model.check(
+            Array(message.filters) == expected,
+            "\(text) was routed for \(Array(message.filters)), not \(expected)"
+        )
         let isFirst = session.routed.insert(SimulatedSession.RoutedKey(batch: batch, index: index)).inserted
         model.check(isFirst, "\(text) was routed twice to session \(id)")
         if !known.isAtMostOnce, let newest = known.submissions.map(\.number).max() {
@@ -257,13 +269,18 @@ extension ShardSimulation: ShardOutput {
         let known = model.subscriptions[index]
         switch result {
         case .success(.subscriptionCreated(let subscription, let isNew)):
-            model.check(subscription.name == known.name && subscription.topic == model.topics[known.topic].id, "another one")
+            model.check(
+                subscription.name == known.name && subscription.topic == model.topics[known.topic].id,
+                "another one"
+            )
             model.check(isNew, "subscription \(known.name) is called known, and was not there")
             model.subscriptions[index].start = subscription.partitions.map(\.acknowledged)
             model.subscriptions[index].createAnswered = model.stamp
         case .success: model.fail("creating a subscription was answered wrongly")
         case .failure(let error):
-            if checkRefusal(error, isGone: !model.topics[known.topic].isUsable) { model.subscriptions[index].isGone = true }
+            if checkRefusal(error, isGone: !model.topics[known.topic].isUsable) {
+                model.subscriptions[index].isGone = true
+            }
         }
     }
 
@@ -284,7 +301,9 @@ extension ShardSimulation: ShardOutput {
         case .failure(let error):
             let known = model.subscriptions[index]
             let isGone = !known.isUsable || !model.topics[known.topic].isUsable
-            if checkRefusal(error, isGone: isGone) { model.subscriptions[index].commits[commit].submitted = ShardModel.never }
+            if checkRefusal(error, isGone: isGone) {
+                model.subscriptions[index].commits[commit].submitted = ShardModel.never
+            }
         }
     }
 
@@ -326,7 +345,8 @@ extension ShardSimulation: ShardOutput {
                     break
                 }
                 _ = model.seen(view, in: partition)
-                let follows = next == offset ? view.baseOffset <= next && next < view.nextOffset : view.baseOffset == next
+                let follows =
+                    next == offset ? view.baseOffset <= next && next < view.nextOffset : view.baseOffset == next
                 model.check(follows, "fetch \(token) gave offset \(view.baseOffset) for \(next)")
                 next = view.nextOffset
                 rest = rest.slice(view.byteCount..<rest.count)

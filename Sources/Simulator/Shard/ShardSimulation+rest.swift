@@ -60,7 +60,9 @@ extension ShardSimulation {
     }
 
     private func checkComplete(_ reader: SimulatedReader, _ session: SimulatedSession, _ found: ShardObservation) {
-        guard model.topics[reader.topic].isUsable, let seen = found.topics[model.topics[reader.topic].name] else { return }
+        guard model.topics[reader.topic].isUsable, let seen = found.topics[model.topics[reader.topic].name] else {
+            return
+        }
         for (partition, known) in reader.places {
             var place = known
             let text = "reader \(session.id)/\(reader.id) of \(ShardModel.text(partition))"
@@ -84,7 +86,10 @@ extension ShardSimulation {
             if reader.filter.isEmpty {
                 model.check(wanted.isEmpty, "\(text) has not been given \(wanted.prefix(5)), up to \(end)")
             } else {
-                model.check(wanted == place.filtered, "\(text) was given \(place.filtered) instead of \(wanted) since the last rest")
+                model.check(
+                    wanted == place.filtered,
+                    "\(text) was given \(place.filtered) instead of \(wanted) since the last rest"
+                )
                 place.filtered = []
                 place.from = max(end, place.next ?? 0)
             }

@@ -7,7 +7,8 @@ extension ShardSimulation {
     private static let topicNames = ["t0", "t1", "t2/deep", "t3", "t4"]
     private static let routingKeys = ["", "a", "a/b", "b/c/d", "x", "$s"]
     private static let filterTexts = [
-        "#", "t0/#", "+/a", "t1/+/b", "t2/deep/#", "+/+/a", "t3", "t0/a/b", "+/b/c/d", "$absolute/#", "t1/a", "other/name",
+        "#", "t0/#", "+/a", "t1/+/b", "t2/deep/#", "+/+/a", "t3", "t0/a/b", "+/b/c/d", "$absolute/#", "t1/a",
+        "other/name",
     ]
 
     func pick<Element>(_ elements: [Element]) -> Element? { elements.randomElement(using: &random) }
@@ -30,7 +31,8 @@ extension ShardSimulation {
         case 40..<42: find(shard)
         case 42..<45: changeFilters(shard)
         case 45..<46: try rest()
-        case 46..<47: scheduler.advance(to: scheduler.now.advanced(byMicroseconds: .random(in: 0...50_000, using: &random)))
+        case 46..<47:
+            scheduler.advance(to: scheduler.now.advanced(byMicroseconds: .random(in: 0...50_000, using: &random)))
         default: for _ in 0..<Int.random(in: 1...6, using: &random) { append(shard) }
         }
         called()
@@ -93,7 +95,8 @@ extension ShardSimulation {
     // MARK: Topics and subscriptions
 
     private func createTopic(_ shard: Shard) {
-        guard let name = pick(Self.topicNames), !model.topics.contains(where: { $0.name == name && $0.mayExist(.max - 1) })
+        guard let name = pick(Self.topicNames),
+            !model.topics.contains(where: { $0.name == name && $0.mayExist(.max - 1) })
         else { return }
         let session = anySession(shard)
         let partitions = Int.random(in: 1...3, using: &random)
@@ -224,7 +227,8 @@ extension ShardSimulation {
         builder.begin()
         var names: [[UInt8]] = []
         for index in 0..<count {
-            let bytes = random.percent(95) ? Int.random(in: 12...120, using: &random) : .random(in: 200...3_000, using: &random)
+            let bytes =
+                random.percent(95) ? Int.random(in: 12...120, using: &random) : .random(in: 200...3_000, using: &random)
             let body = MessageText.body(batch: id, index: index, bytes: bytes)
             let isAbsolute = random.percent(10)
             let key = isAbsolute ? "other/name" : pick(Self.routingKeys) ?? ""
@@ -269,7 +273,9 @@ extension ShardSimulation {
             kind: .append(batch: batch, submission: submission, acknowledgement)
         )
         report.appends += 1
-        note("append \(token): batch \(batch) to \(ShardModel.text(model.batches[batch].partition)), \(acknowledgement)")
+        note(
+            "append \(token): batch \(batch) to \(ShardModel.text(model.batches[batch].partition)), \(acknowledgement)"
+        )
         model.batches[batch].bytes.withUnsafeBytes { bytes in
             guard let view = BatchView(prefixOf: bytes) else { return }
             shard.append(
@@ -373,7 +379,8 @@ extension ShardSimulation {
 
     private func anyReader(_ shard: Shard) -> (SimulatedSession, SimulatedReader)? {
         let session = anySession(shard)
-        guard let id = session.readers.keys.sorted().randomElement(using: &random), let reader = session.readers[id] else {
+        guard let id = session.readers.keys.sorted().randomElement(using: &random), let reader = session.readers[id]
+        else {
             return nil
         }
         return (session, reader)
@@ -386,7 +393,8 @@ extension ShardSimulation {
         grant(shard, session, reader, messages: messages, bytes: bytes)
     }
 
-    func grant(_ shard: Shard, _ session: SimulatedSession, _ reader: SimulatedReader, messages: UInt64, bytes: UInt64) {
+    func grant(_ shard: Shard, _ session: SimulatedSession, _ reader: SimulatedReader, messages: UInt64, bytes: UInt64)
+    {
         reader.creditMessages += Int64(messages)
         reader.creditBytes += Int64(bytes)
         note("grant \(session.id)/\(reader.id) \(messages) messages, \(bytes) bytes")
@@ -446,7 +454,10 @@ extension ShardSimulation {
         if random.percent(30) {
             let wasThere = session.filters.removeValue(forKey: id) != nil
             note("remove filter \(session.id)/\(id)")
-            model.check(shard.removeFilter(session: session.id, id: id) == wasThere, "removing a filter was answered wrongly")
+            model.check(
+                shard.removeFilter(session: session.id, id: id) == wasThere,
+                "removing a filter was answered wrongly"
+            )
             return
         }
         let filter = Array((pick(Self.filterTexts) ?? "#").utf8)

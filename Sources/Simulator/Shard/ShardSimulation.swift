@@ -178,7 +178,10 @@ package final class ShardSimulation {
             if case .client = event { break }
             handle(event)
             events += 1
-            model.check(events < 100_000, "the shard is busy for ever, its deadline is \(String(describing: shard?.nextDeadline))")
+            model.check(
+                events < 100_000,
+                "the shard is busy for ever, its deadline is \(String(describing: shard?.nextDeadline))"
+            )
             try throwViolation()
         }
         if isServing { try act() } else { try waitForService() }

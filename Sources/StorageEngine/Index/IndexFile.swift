@@ -70,7 +70,8 @@ enum IndexFile {
         return (bytes, runs)
     }
 
-    private static func write(_ run: IndexRun, of id: PartitionID, _ file: UnsafeMutableRawBufferPointer, at place: Int) {
+    private static func write(_ run: IndexRun, of id: PartitionID, _ file: UnsafeMutableRawBufferPointer, at place: Int)
+    {
         file.store32(id.topic.rawValue, at: place)
         file.store16(id.index, at: place + 4)
         file.store16(0, at: place + 6)

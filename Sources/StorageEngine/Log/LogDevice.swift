@@ -1,4 +1,3 @@
-
 /// Where a shard's bytes are kept: a file system, memory, a simulated disk, or a plugin.
 ///
 /// The shard calls it from one thread. What takes long is only asked for here and answered by a `DeviceEvent`, which the

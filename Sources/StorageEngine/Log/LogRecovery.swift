@@ -94,7 +94,8 @@ struct LogScanner {
                     }
                 } else {
                     // No record where one could stand: the end, unless something durable follows.
-                    let found = endsHere && position == start
+                    let found =
+                        endsHere && position == start
                         ? nil : try findDurable(behind: position, segmentIndex: index, epoch: newestEpoch)
                     guard let (nextIndex, nextOffset) = found else {
                         return Result(end: position, damaged: damaged, segments: Array(segments[...index]))

@@ -75,7 +75,14 @@ final class FetchTask: ReaderOwner {
     var isDone = false
     weak var shard: Shard?
 
-    init(session: UInt64, token: UInt64, request: FetchRequest, reader: PartitionReader, deadline: Timestamp, shard: Shard) {
+    init(
+        session: UInt64,
+        token: UInt64,
+        request: FetchRequest,
+        reader: PartitionReader,
+        deadline: Timestamp,
+        shard: Shard
+    ) {
         self.session = session
         self.token = token
         self.request = request

@@ -75,7 +75,9 @@ final class PartitionReader {
         if let bytes = log.cached(entry.position), bytes.count >= length {
             return batch(in: bytes.slice(0..<length), entry, log: log)
         }
-        if let record = coldLog?.record(at: entry.position, length: length) { return batch(in: record, entry, log: log) }
+        if let record = coldLog?.record(at: entry.position, length: length) {
+            return batch(in: record, entry, log: log)
+        }
         if readFailed {
             readFailed = false
             return .damaged(entry)
