@@ -93,7 +93,8 @@ let package = Package(
             dependencies: [
                 "AdminConsole", "COpenSSL", "CMosquitto", "ServerConfiguration", "FileLog", "Gateway", "HTTPFront",
                 "LocalStorage",
-                "MQTTFront", "MQTTProtocol", "MessageModel", "NativeFront", "Observability", "Simulator",
+                "MQTTFront", "MQTTProtocol", "MessageModel", "NativeFront", "NativeProtocol", "Observability",
+                "Simulator",
                 "SluiceClient", "StorageEngine", "StorageService",
                 argumentParser, logging, nioCore, nioPosix,
             ],

@@ -7,9 +7,12 @@ package import StorageService
 /// tenants; until then everybody is the default tenant and may do everything.
 package final class Gateway {
     package let storage: any StorageService
+    /// What publishers get that do not say when they want to be told.
+    package let acknowledgement: Acknowledgement
 
-    package init(storage: any StorageService) {
+    package init(storage: any StorageService, acknowledgement: Acknowledgement = .durable) {
         self.storage = storage
+        self.acknowledgement = acknowledgement
     }
 
     /// Opens a session for a connection that has not named a tenant.
@@ -19,6 +22,7 @@ package final class Gateway {
         return GatewaySession(
             tenant: tenant,
             topics: storage.topics,
+            acknowledgement: acknowledgement,
             storage: storage.openSession(tenant: tenant, delegate: delegate)
         )
     }
@@ -28,12 +32,20 @@ package final class Gateway {
 package final class GatewaySession {
     package let tenant: TenantID
     package let topics: TopicDirectory
+    /// When a message is acknowledged whose publisher does not say.
+    package let acknowledgement: Acknowledgement
     /// The storage side: fetch, attach and requests go straight to it.
     package let storage: any StorageSession
 
-    init(tenant: TenantID, topics: TopicDirectory, storage: any StorageSession) {
+    init(
+        tenant: TenantID,
+        topics: TopicDirectory,
+        acknowledgement: Acknowledgement,
+        storage: any StorageSession
+    ) {
         self.tenant = tenant
         self.topics = topics
+        self.acknowledgement = acknowledgement
         self.storage = storage
     }
 

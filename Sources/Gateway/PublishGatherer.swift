@@ -75,7 +75,7 @@ package final class PublishGatherer {
                 session.storage.append(
                     view,
                     to: batch.target.partition,
-                    acknowledgement: isAtMostOnce ? .none : .durable,
+                    acknowledgement: isAtMostOnce ? .none : session.acknowledgement,
                     token: batch.token
                 )
             }

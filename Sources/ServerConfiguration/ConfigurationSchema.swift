@@ -41,7 +41,7 @@ package enum ConfigurationSchema {
         ConfigurationKey(
             "storage.max_batch_size",
             \.storage.maxBatchSize,
-            .size((64 << 10)...(64 << 20)),
+            .size((64 << 10)...(16 << 20)),
             "The largest batch of messages that is accepted, and with it the largest message. It must fit into a segment "
                 + "and into the tail cache."
         ),

@@ -1,3 +1,5 @@
+internal import MessageModel
+
 /// Limits and defaults of a shard, with the reason for each.
 package struct ShardOptions: Sendable, Equatable {
     /// Size of a segment: the unit in which disk space is reserved, freed and recycled. A snapshot is taken for each,
@@ -7,6 +9,8 @@ package struct ShardOptions: Sendable, Equatable {
     package var tailCacheBytes = 64 << 20
     /// Memory is taken in blocks of this size.
     package var blockBytes = 1 << 20
+    /// Larger batches are refused.
+    package var batchBytes = Limits.batchBytes
     /// What nobody waits for is synced this long after it was written, in µs: readers see it then.
     package var lazySyncMicroseconds: UInt64 = 10_000
     /// Or as soon as so much of it has come together.

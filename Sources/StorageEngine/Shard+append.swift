@@ -23,7 +23,7 @@ extension Shard {
             return
         }
         let payloadBytes = LogRecord.batchPrefixBytes + batch.byteCount
-        guard log.canHold(payloadBytes: payloadBytes) else {
+        guard batch.byteCount <= options.batchBytes, log.canHold(payloadBytes: payloadBytes) else {
             reply(session, token, .append(AppendResult(error: .tooLarge)))
             return
         }

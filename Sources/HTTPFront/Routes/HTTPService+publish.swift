@@ -44,9 +44,11 @@ extension HTTPService {
         return Self.report(message, placement, offset: result.baseOffset)
     }
 
-    private static func acknowledgement(_ text: String?) throws(Problem) -> Acknowledgement {
+    /// Nil for what the server is configured to give.
+    private static func acknowledgement(_ text: String?) throws(Problem) -> Acknowledgement? {
         switch text {
-        case nil, "durable": return .durable
+        case nil: return nil
+        case "durable": return .durable
         case "received": return .received
         default: throw Problem(.invalidArgument, "'ack' is durable or received")
         }

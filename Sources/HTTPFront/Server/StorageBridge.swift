@@ -71,7 +71,7 @@ final class StorageBridge: Sendable {
 
     /// Appends batches in their order.
     /// - Returns: what became of each.
-    func append(_ batches: [EncodedBatch], acknowledgement: Acknowledgement) async -> [AppendResult] {
+    func append(_ batches: [EncodedBatch], acknowledgement: Acknowledgement?) async -> [AppendResult] {
         let first = lastToken.add(UInt64(batches.count), ordering: .relaxed).oldValue + 1
         return await withCheckedContinuation { continuation in
             eventLoop.execute { [requests] in
@@ -197,7 +197,7 @@ final class SessionRequests: StorageSessionDelegate {
 
     fileprivate func append(
         _ batches: [EncodedBatch],
-        _ acknowledgement: Acknowledgement,
+        _ acknowledgement: Acknowledgement?,
         firstToken: UInt64,
         _ continuation: CheckedContinuation<[AppendResult], Never>
     ) {
@@ -214,7 +214,12 @@ final class SessionRequests: StorageSessionDelegate {
                 guard let view = BatchView(prefixOf: bytes) else {
                     return appendCompleted(token: token, result: AppendResult(error: .tooLarge))
                 }
-                session.storage.append(view, to: batch.partition, acknowledgement: acknowledgement, token: token)
+                session.storage.append(
+                    view,
+                    to: batch.partition,
+                    acknowledgement: acknowledgement ?? session.acknowledgement,
+                    token: token
+                )
             }
         }
     }

@@ -10,6 +10,7 @@ import MessageModel
 import NIOCore
 import NIOPosix
 import NativeFront
+import NativeProtocol
 import ServerConfiguration
 import StorageEngine
 
@@ -50,6 +51,7 @@ final class Server {
         var options = ShardOptions()
         options.segmentBytes = configuration.storage.segmentSize
         options.tailCacheBytes = configuration.storage.tailCache
+        options.batchBytes = configuration.storage.maxBatchSize
         options.logIdentity = Array(node.identity.id.utf8).withUnsafeBytes { Checksum.crc32c($0) }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
@@ -76,7 +78,11 @@ final class Server {
     private func listen(_ configuration: SluiceConfiguration) async throws {
         let loop = storage.eventLoop
         let gateway = try await loop.submit { [storage] in
-            NIOLoopBound(Gateway(storage: storage.service), eventLoop: loop)
+            let gateway = Gateway(
+                storage: storage.service,
+                acknowledgement: configuration.storage.durability == .durable ? .durable : .received
+            )
+            return NIOLoopBound(gateway, eventLoop: loop)
         }.get()
         if configuration.native.enabled { try await listenNative(configuration, gateway: gateway) }
         if configuration.mqtt.enabled { try await listenMQTT(configuration, gateway: gateway) }
@@ -86,6 +92,7 @@ final class Server {
     private func listenNative(_ configuration: SluiceConfiguration, gateway: NIOLoopBound<Gateway>) async throws {
         var native = NativeConfiguration()
         native.serverVersion = Version.sluice
+        native.limits.maxBatchBytes = UInt32(clamping: configuration.storage.maxBatchSize)
         for address in configuration.native.listen {
             let listener = try await binding("native", address) { [group, logger] in
                 try await NativeListener.start(
