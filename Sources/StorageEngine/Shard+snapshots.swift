@@ -96,12 +96,12 @@ extension Shard {
                 parts.append(IndexFile.Partition(id: partition.id, entries: partition.index.entries[..<count]))
             }
         }
-        let (bytes, runs) = IndexFile.encode(segment: segment, partitions: parts)
+        let (bytes, runs) = IndexFile.encode(segment: segment, epoch: log.epoch, partitions: parts)
         let byID = Dictionary(partitions.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         let spilled = zip(parts, runs).compactMap { part, run in
             byID[part.id].map { (partition: $0, count: part.entries.count, run: run) }
         }
-        writeFile(IndexFile.name(segment: segment), bytes, .index(segment: segment, spilled))
+        writeFile(IndexFile.name(segment: segment, epoch: log.epoch), bytes, .index(segment: segment, spilled))
     }
 
     func fileWritten(_ file: PendingFile, _ error: DeviceError?) {
