@@ -35,6 +35,7 @@ extension Shard {
         // Segments that hold nothing of this log are made anew when they are needed.
         let newest = result.segments.last
         removeUnused(device, behind: newest?.number)
+        for name in recovered.unusedFiles { device.removeFile(name) }
         let log = CommitLog(
             device: device,
             options: options,
@@ -52,8 +53,10 @@ extension Shard {
         var state: ShardState
         var position: UInt64 = 0
         var isClean = false
-        /// Of the snapshots that are there.
+        /// Of this snapshot and the older ones that are there.
         var positions: [UInt64] = []
+        /// Snapshots that cannot be used, and index files that this one does not name.
+        var unusedFiles: [String] = []
     }
 
     private static func newestSnapshot(
@@ -65,11 +68,16 @@ extension Shard {
             segments.first { $0.base <= position && position < $0.end }?.number
         }
         var recovered = Recovered(state: ShardState(producersRemembered: options.producersRemembered))
+        var unusedIndexFiles: [String] = []
         do throws(DeviceError) {
-            let positions = try device.listFilesNow().compactMap(Snapshot.position(inName:)).sorted()
-            recovered.positions = positions
-            for position in positions.reversed() {
-                guard let bytes = try device.readFileNow(Snapshot.name(position: position)) else { continue }
+            let files = try device.listFilesNow()
+            let indexFiles = Set(files.filter { $0.hasPrefix(IndexFile.prefix) })
+            unusedIndexFiles = indexFiles.sorted()
+            let positions = files.compactMap(Snapshot.position(inName:)).sorted()
+            for (place, position) in positions.enumerated().reversed() {
+                let name = Snapshot.name(position: position)
+                recovered.unusedFiles.append(name)
+                guard let bytes = try device.readFileNow(name) else { continue }
                 let reading = Snapshot.decode(
                     bytes,
                     identity: options.logIdentity,
@@ -80,9 +88,15 @@ extension Shard {
                 case .read(let state, let position, let isClean):
                     // A snapshot of a log that is no longer there says nothing.
                     guard position == 0 || segments.last.map({ position <= $0.end }) == true else { continue }
+                    // Without an index that it names, the log is read from an older one on, or from its beginning.
+                    let named = state.indexFiles
+                    guard named.isSubset(of: indexFiles) else { continue }
                     recovered.state = state
                     recovered.position = position
                     recovered.isClean = isClean
+                    recovered.positions = Array(positions[...place])
+                    recovered.unusedFiles.removeLast()
+                    recovered.unusedFiles += indexFiles.subtracting(named).sorted()
                     return recovered
                 case .unusable: continue
                 case .newerVersion(let version):
@@ -99,6 +113,7 @@ extension Shard {
             }
             throw SluiceError(.storageUnavailable, "the snapshots cannot be read: \(error.description)")
         }
+        recovered.unusedFiles += unusedIndexFiles
         recovered.position = segments.first?.base ?? 0
         return recovered
     }

@@ -191,9 +191,9 @@ extension Shard {
             switch request.source {
             case .log(let segment):
                 device.read(segment: segment, offset: request.offset, length: request.length, token: token)
-            case .index(let segment):
+            case .index(let segment, let epoch):
                 device.readFile(
-                    IndexFile.name(segment: segment),
+                    IndexFile.name(segment: segment, epoch: epoch),
                     offset: request.offset,
                     length: request.length,
                     token: token

@@ -4,7 +4,8 @@ internal import MessageModel
 /// A side file on its way to the device.
 enum PendingFile {
     case index(segment: UInt64, [(partition: PartitionState, count: Int, run: IndexRun)])
-    case snapshot(position: UInt64)
+    /// - Parameter isLast: taken when everything else was done: the shard is closed with it.
+    case snapshot(position: UInt64, isLast: Bool)
 }
 
 /// Where the shard is with its index files and snapshots.
@@ -14,13 +15,15 @@ struct SnapshotWork {
     /// Something was sealed since the last snapshot, or the shard is being closed.
     var isWanted = false
     /// Taken, and waiting until the log is durable up to its position.
-    var taken: (position: UInt64, bytes: [UInt8])?
+    var taken: (position: UInt64, bytes: [UInt8], isLast: Bool)?
     /// The positions of the snapshots that are there, oldest first.
     var kept: [UInt64] = []
     /// The last attempt failed; not tried again before.
     var retryAt: Timestamp?
     var isClosing = false
-    package var isClosed = false
+    /// A side file was refused while closing: it is done without.
+    var isRefused = false
+    var isClosed = false
 }
 
 extension Shard {
@@ -42,14 +45,29 @@ extension Shard {
             snapshotWork.isClosed = snapshotWork.isClosing
             return
         }
-        guard hasOpened, !snapshotWork.isWriting else { return }
+        guard hasOpened else {
+            // Nothing was written since the shard was opened, and perhaps nothing can be.
+            snapshotWork.isClosed = snapshotWork.isClosing
+            return
+        }
+        guard !snapshotWork.isWriting else { return }
+        if snapshotWork.isClosing {
+            // What waits for a segment is written before the end is taken, or refused.
+            guard deferred.isEmpty else { return }
+            if snapshotWork.isRefused {
+                log.wantDurable()
+                log.flush(writesNow: false)
+                snapshotWork.isClosed = log.durable >= log.end
+                return
+            }
+        }
         if let retryAt = snapshotWork.retryAt, now < retryAt { return }
         if let taken = snapshotWork.taken {
             guard log.durable >= taken.position else { return }
             writeFile(
                 Snapshot.name(position: taken.position),
                 taken.bytes,
-                .snapshot(position: taken.position)
+                .snapshot(position: taken.position, isLast: taken.isLast)
             )
             snapshotWork.taken = nil
             return
@@ -66,7 +84,7 @@ extension Shard {
                 isClean: snapshotWork.isClosing,
                 identity: options.logIdentity
             )
-            snapshotWork.taken = (log.end, bytes)
+            snapshotWork.taken = (log.end, bytes, snapshotWork.isClosing)
             log.wantDurable()
             if log.durable >= log.end {
                 advanceSnapshots(now: now, output: output)
@@ -96,12 +114,12 @@ extension Shard {
                 parts.append(IndexFile.Partition(id: partition.id, entries: partition.index.entries[..<count]))
             }
         }
-        let (bytes, runs) = IndexFile.encode(segment: segment, partitions: parts)
+        let (bytes, runs) = IndexFile.encode(segment: segment, epoch: log.epoch, partitions: parts)
         let byID = Dictionary(partitions.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         let spilled = zip(parts, runs).compactMap { part, run in
             byID[part.id].map { (partition: $0, count: part.entries.count, run: run) }
         }
-        writeFile(IndexFile.name(segment: segment), bytes, .index(segment: segment, spilled))
+        writeFile(IndexFile.name(segment: segment, epoch: log.epoch), bytes, .index(segment: segment, spilled))
     }
 
     func fileWritten(_ file: PendingFile, _ error: DeviceError?) {
@@ -110,7 +128,7 @@ extension Shard {
             // The memory it would have freed stays in use; the log itself is not concerned.
             snapshotWork.isWanted = true
             snapshotWork.retryAt = state.lastTime.advanced(byMicroseconds: options.fullRetryMicroseconds)
-            if snapshotWork.isClosing { snapshotWork.isClosed = true }
+            snapshotWork.isRefused = snapshotWork.isClosing
             return
         }
         snapshotWork.retryAt = nil
@@ -119,12 +137,12 @@ extension Shard {
             for part in spilled { part.partition.index.spill(part.count, as: part.run) }
             state.touched[segment] = nil
             snapshotWork.isWanted = true
-        case .snapshot(let position):
+        case .snapshot(let position, let isLast):
             snapshotWork.kept.append(position)
             while snapshotWork.kept.count > 2 {
                 device.removeFile(Snapshot.name(position: snapshotWork.kept.removeFirst()))
             }
-            if snapshotWork.isClosing { snapshotWork.isClosed = true }
+            if isLast { snapshotWork.isClosed = true }
         }
     }
 }

@@ -42,6 +42,17 @@ struct ShardState {
         subscriptionsByName[SubscriptionKey(tenant: tenant, name: name)]
     }
 
+    /// The names of the index files that the partitions' indexes need.
+    var indexFiles: Set<String> {
+        var files = Set<IndexFile.Key>()
+        for topic in topics.values {
+            for partition in topic.partitions {
+                for run in partition.index.runs { files.insert(IndexFile.Key(segment: run.segment, epoch: run.epoch)) }
+            }
+        }
+        return Set(files.map { IndexFile.name(segment: $0.segment, epoch: $0.epoch) })
+    }
+
     // MARK: Applying
 
     /// A batch stands in the log, with these stamps. `batch` may be the copy that its producer sent, without them.

@@ -19,6 +19,8 @@ struct IndexEntry: Equatable {
 /// A partition's entries for one sealed segment: where they stand in the segment's index file.
 struct IndexRun: Equatable {
     var segment: UInt64
+    /// The epoch in which the file was written: a part of its name.
+    var epoch: UInt32
     var firstOffset: UInt64
     var nextOffset: UInt64
     var firstTime: UInt64
@@ -26,8 +28,6 @@ struct IndexRun: Equatable {
     /// Where in the file the first entry stands.
     var fileOffset: UInt64
     var count: UInt32
-
-    static let bytes = 48
 }
 
 /// What is searched for in an index: the last entry that begins at or before an offset, or the first that was stored at

@@ -2,10 +2,13 @@ internal import MessageModel
 
 /// The index of one sealed segment: for each partition that has batches in it, its entries.
 ///
-/// Header of 32 bytes: magic u64, version u32, CRC32C of the directory u32, segment u64, partitions u32, zero u32. Then
+/// Header of 32 bytes: magic u64, version u32, CRC32C of the directory u32, segment u64, partitions u32, epoch u32. Then
 /// the directory: for each partition topic u32, partition u16, zero u16, first offset u64, next offset u64, first time
 /// u64, last time u64, place of the first entry in the file u64, count u32, zero u32. Then the entries, as in
-/// `IndexEntry`, little-endian. Derived from the log: what is missing or damaged is made again.
+/// `IndexEntry`, little-endian. Derived from the log: what is missing is made again.
+///
+/// A file is never replaced: where recovery makes it again, which can give it another order, it has the new epoch in its
+/// name. So what an older snapshot says of a file is true of it, or the file is not there.
 enum IndexFile {
     static let version: UInt32 = 1
     static let headerBytes = 32
@@ -13,12 +16,19 @@ enum IndexFile {
     /// "SLUICEIX" in ASCII.
     static let magic: UInt64 = 0x5849_4543_4955_4C53
 
-    static func name(segment: UInt64) -> String { "index-" + padded(segment) }
+    static let prefix = "index-"
+
+    static func name(segment: UInt64, epoch: UInt32) -> String { "\(prefix)\(padded(segment))-\(epoch)" }
 
     /// The number in twenty digits, so that names sort as numbers do.
     static func padded(_ number: UInt64) -> String {
         let digits = String(number)
         return String(repeating: "0", count: 20 - digits.count) + digits
+    }
+
+    struct Key: Hashable {
+        var segment: UInt64
+        var epoch: UInt32
     }
 
     struct Partition {
@@ -27,7 +37,11 @@ enum IndexFile {
     }
 
     /// Makes the file and says where each partition's entries stand in it.
-    static func encode(segment: UInt64, partitions: [Partition]) -> (bytes: [UInt8], runs: [IndexRun]) {
+    static func encode(
+        segment: UInt64,
+        epoch: UInt32,
+        partitions: [Partition]
+    ) -> (bytes: [UInt8], runs: [IndexRun]) {
         let directoryBytes = partitions.count * directoryEntryBytes
         let entryCount = partitions.reduce(0) { $0 + $1.entries.count }
         let size = headerBytes + directoryBytes + entryCount * IndexEntry.bytes
@@ -41,6 +55,7 @@ enum IndexFile {
                 guard let first = partition.entries.first, let last = partition.entries.last else { continue }
                 let run = IndexRun(
                     segment: segment,
+                    epoch: epoch,
                     firstOffset: first.baseOffset,
                     nextOffset: last.nextOffset,
                     firstTime: first.appendTime,
@@ -65,6 +80,7 @@ enum IndexFile {
             file.store32(Checksum.crc32c(directory), at: 12)
             file.store64(segment, at: 16)
             file.store32(UInt32(partitions.count), at: 24)
+            file.store32(epoch, at: 28)
             count = size
         }
         return (bytes, runs)

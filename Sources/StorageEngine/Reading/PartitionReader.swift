@@ -162,7 +162,7 @@ final class PartitionReader {
         let count = min(Self.entriesPerRead, Int(run.count) - first)
         requests.readIndex(
             self,
-            segment: run.segment,
+            run: run,
             offset: Int(run.fileOffset) + first * IndexEntry.bytes,
             length: count * IndexEntry.bytes
         )
@@ -230,7 +230,7 @@ struct ColdRequests {
     struct Request {
         enum Source {
             case log(segment: UInt64)
-            case index(segment: UInt64)
+            case index(segment: UInt64, epoch: UInt32)
         }
         var reader: PartitionReader
         var source: Source
@@ -244,8 +244,9 @@ struct ColdRequests {
         pending.append(Request(reader: reader, source: .log(segment: segment), offset: offset, length: length))
     }
 
-    mutating func readIndex(_ reader: PartitionReader, segment: UInt64, offset: Int, length: Int) {
-        pending.append(Request(reader: reader, source: .index(segment: segment), offset: offset, length: length))
+    mutating func readIndex(_ reader: PartitionReader, run: IndexRun, offset: Int, length: Int) {
+        let source = Request.Source.index(segment: run.segment, epoch: run.epoch)
+        pending.append(Request(reader: reader, source: source, offset: offset, length: length))
     }
 
     mutating func take() -> [Request] {

@@ -80,6 +80,7 @@ enum Snapshot {
         writer.write32(UInt32(partition.index.runs.count))
         for run in partition.index.runs {
             writer.write64(run.segment)
+            writer.write32(run.epoch)
             writer.write64(run.firstOffset)
             writer.write64(run.nextOffset)
             writer.write64(run.firstTime)
@@ -184,13 +185,14 @@ enum Snapshot {
         guard let nextOffset = reader.read64(), let runCount = reader.read32() else { return nil }
         partition.nextOffset = nextOffset
         for _ in 0..<runCount {
-            guard let segment = reader.read64(), let first = reader.read64(), let next = reader.read64(),
-                let firstTime = reader.read64(), let lastTime = reader.read64(), let place = reader.read64(),
-                let count = reader.read32()
+            guard let segment = reader.read64(), let epoch = reader.read32(), let first = reader.read64(),
+                let next = reader.read64(), let firstTime = reader.read64(), let lastTime = reader.read64(),
+                let place = reader.read64(), let count = reader.read32()
             else { return nil }
             partition.index.append(
                 IndexRun(
                     segment: segment,
+                    epoch: epoch,
                     firstOffset: first,
                     nextOffset: next,
                     firstTime: firstTime,
