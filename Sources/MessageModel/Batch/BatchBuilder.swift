@@ -19,25 +19,23 @@ package struct RecordFields {
 /// `begin`, then `append` for each record, then `finish`, which returns the bytes to send or store. The same builder
 /// can then begin the next batch; the buffer stays.
 package struct BatchBuilder: ~Copyable {
-    private var bytes: UnsafeMutableRawBufferPointer
-    private var count = BatchLayout.headerBytes
+    private var buffer: GrowingBuffer
     package private(set) var recordCount = 0
     private var baseTimestamp = Timestamp.zero
     private var largestDelta: UInt64 = 0
 
     package init(capacity: Int = 4_096) {
-        bytes = .allocate(byteCount: max(capacity, BatchLayout.headerBytes), alignment: 8)
+        buffer = GrowingBuffer(capacity: max(capacity, BatchLayout.headerBytes))
+        buffer.count = BatchLayout.headerBytes
     }
 
-    deinit { bytes.deallocate() }
-
     /// The size that `finish` would return now.
-    package var byteCount: Int { count }
+    package var byteCount: Int { buffer.count }
     package var isEmpty: Bool { recordCount == 0 }
 
     /// Forgets what was appended.
     package mutating func begin() {
-        count = BatchLayout.headerBytes
+        buffer.count = BatchLayout.headerBytes
         recordCount = 0
         largestDelta = 0
         baseTimestamp = .zero
@@ -50,7 +48,7 @@ package struct BatchBuilder: ~Copyable {
     }
 
     package mutating func append(_ record: RecordFields) {
-        reserve(Self.sizeBound(record))
+        buffer.reserve(Self.sizeBound(record))
         if recordCount == 0 { baseTimestamp = record.born }
         var flags = RecordFlags(rawValue: record.deliveryClass.rawValue << RecordFlags.deliveryClassShift)
         if record.isRetained { flags.insert(.retain) }
@@ -75,14 +73,13 @@ package struct BatchBuilder: ~Copyable {
             flags.insert(.properties)
             length += Varint.size(UInt64(record.properties.count)) + record.properties.count
         }
-        Varint.write(UInt64(length), bytes, &count)
-        bytes[count] = flags.rawValue
-        count += 1
-        if delta > 0 { Varint.write(delta, bytes, &count) }
+        buffer.append(varint: UInt64(length))
+        buffer.append(byte: flags.rawValue)
+        if delta > 0 { buffer.append(varint: delta) }
         if let key = record.routingKey { field(key) }
         if let key = record.orderingKey { field(key) }
         if !record.properties.isEmpty { field(record.properties) }
-        copy(record.body)
+        buffer.append(record.body)
         recordCount += 1
     }
 
@@ -94,7 +91,8 @@ package struct BatchBuilder: ~Copyable {
         attributes: BatchAttributes = [],
         _ body: (UnsafeRawBufferPointer) throws -> Result
     ) rethrows -> Result {
-        let header = bytes
+        let header = buffer.memory
+        let count = buffer.count
         header.store32(UInt32(count - 4), at: BatchLayout.lengthOffset)
         header.store16(BatchLayout.format, at: BatchLayout.formatOffset)
         header.store16(0, at: BatchLayout.stampedAttributesOffset)
@@ -113,34 +111,20 @@ package struct BatchBuilder: ~Copyable {
         header.store32(UInt32(count - BatchLayout.headerBytes), at: BatchLayout.rawLengthOffset)
         header.store32(0, at: BatchLayout.schemaIDOffset)
         header.store32(0, at: BatchLayout.keyIDOffset)
-        let readable = UnsafeRawBufferPointer(rebasing: bytes[0..<count])
+        let readable = buffer.bytes
         header.store32(Checksum.crc32c(readable.slice(36..<count)), at: BatchLayout.dataChecksumOffset)
         return try body(readable)
     }
 
     /// Gives the buffer back where a single large batch made it larger than `limit`.
     package mutating func shrink(to limit: Int) {
-        guard bytes.count > limit, recordCount == 0 else { return }
-        bytes.deallocate()
-        bytes = .allocate(byteCount: max(limit, BatchLayout.headerBytes), alignment: 8)
+        guard recordCount == 0 else { return }
+        buffer.shrink(to: max(limit, BatchLayout.headerBytes))
+        buffer.count = BatchLayout.headerBytes
     }
 
     private mutating func field(_ value: UnsafeRawBufferPointer) {
-        Varint.write(UInt64(value.count), bytes, &count)
-        copy(value)
-    }
-
-    private mutating func copy(_ value: UnsafeRawBufferPointer) {
-        guard !value.isEmpty else { return }
-        UnsafeMutableRawBufferPointer(rebasing: bytes[count..<count + value.count]).copyMemory(from: value)
-        count += value.count
-    }
-
-    private mutating func reserve(_ more: Int) {
-        guard count + more > bytes.count else { return }
-        let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: max(bytes.count * 2, count + more), alignment: 8)
-        larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[0..<count]))
-        bytes.deallocate()
-        bytes = larger
+        buffer.append(varint: UInt64(value.count))
+        buffer.append(value)
     }
 }

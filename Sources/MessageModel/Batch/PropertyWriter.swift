@@ -1,34 +1,27 @@
 /// Encodes properties into one reused buffer.
 package struct PropertyWriter: ~Copyable {
-    private var bytes: UnsafeMutableRawBufferPointer
-    private var count = 0
+    private var buffer: GrowingBuffer
 
-    package init(capacity: Int = 256) {
-        bytes = .allocate(byteCount: capacity, alignment: 8)
-    }
+    package init(capacity: Int = 256) { buffer = GrowingBuffer(capacity: capacity) }
 
-    deinit { bytes.deallocate() }
+    package var isEmpty: Bool { buffer.count == 0 }
+    package var byteCount: Int { buffer.count }
 
-    package var isEmpty: Bool { count == 0 }
-    package var byteCount: Int { count }
-
-    package mutating func removeAll() { count = 0 }
+    package mutating func removeAll() { buffer.count = 0 }
 
     package mutating func append(_ id: PropertyID, _ value: UnsafeRawBufferPointer) {
         header(id, length: value.count)
-        copy(value)
+        buffer.append(value)
     }
 
     package mutating func append(_ id: PropertyID, byte: UInt8) {
         header(id, length: 1)
-        bytes[count] = byte
-        count += 1
+        buffer.append(byte: byte)
     }
 
     package mutating func append(_ id: PropertyID, number: UInt64) {
         header(id, length: 8)
-        bytes.store64(number, at: count)
-        count += 8
+        buffer.append(number: number)
     }
 
     package mutating func append(_ id: PropertyID, _ text: String) {
@@ -38,9 +31,9 @@ package struct PropertyWriter: ~Copyable {
 
     package mutating func appendUser(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
         header(.user, length: Varint.size(UInt64(name.count)) + name.count + value.count)
-        Varint.write(UInt64(name.count), bytes, &count)
-        copy(name)
-        copy(value)
+        buffer.append(varint: UInt64(name.count))
+        buffer.append(name)
+        buffer.append(value)
     }
 
     package mutating func appendUser(name: String, value: String) {
@@ -55,31 +48,17 @@ package struct PropertyWriter: ~Copyable {
 
     /// Copies properties that are encoded already.
     package mutating func append(encoded: UnsafeRawBufferPointer) {
-        reserve(encoded.count)
-        copy(encoded)
+        buffer.reserve(encoded.count)
+        buffer.append(encoded)
     }
 
     package borrowing func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
-        try body(UnsafeRawBufferPointer(rebasing: bytes[0..<count]))
+        try body(buffer.bytes)
     }
 
     private mutating func header(_ id: PropertyID, length: Int) {
-        reserve(20 + length)
-        Varint.write(id.rawValue, bytes, &count)
-        Varint.write(UInt64(length), bytes, &count)
-    }
-
-    private mutating func copy(_ value: UnsafeRawBufferPointer) {
-        guard !value.isEmpty else { return }
-        UnsafeMutableRawBufferPointer(rebasing: bytes[count..<count + value.count]).copyMemory(from: value)
-        count += value.count
-    }
-
-    private mutating func reserve(_ more: Int) {
-        guard count + more > bytes.count else { return }
-        let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: max(bytes.count * 2, count + more), alignment: 8)
-        larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[0..<count]))
-        bytes.deallocate()
-        bytes = larger
+        buffer.reserve(20 + length)
+        buffer.append(varint: id.rawValue)
+        buffer.append(varint: UInt64(length))
     }
 }
