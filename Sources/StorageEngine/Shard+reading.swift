@@ -159,8 +159,13 @@ extension Shard {
     }
 
     package func detach(session: UInt64, attachment id: UInt32) {
-        guard let slot = slot(session), let attachment = sessions[slot].attachments[id] else { return }
-        detach(attachment)
+        guard let slot = slot(session) else { return }
+        // Its end may be on its way to the session, which could use the number again before it comes.
+        outbox.removeAll { reply in
+            guard case .attachmentEnded(id, _) = reply.kind else { return false }
+            return reply.session == session
+        }
+        if let attachment = sessions[slot].attachments[id] { detach(attachment) }
     }
 
     func detach(_ attachment: Attachment) {

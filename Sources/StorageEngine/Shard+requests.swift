@@ -268,8 +268,13 @@ extension Shard {
         if try answerExisting(specification, tenant, session, token) { return }
         guard hasOpened, deferred.isEmpty else { throw .log(.waitsForSegment) }
         find(specification.start, in: topic.partitions) { shard, offsets in
+            // A search takes time: those who asked may be gone, and the topic too.
+            guard shard.slot(session) != nil else { return }
             do throws(Refusal) {
-                // A search takes time: another may have created it meanwhile.
+                guard shard.state.topics[topic.info.id] === topic else {
+                    throw .error(SluiceError(.topicNotFound, "the topic does not exist"))
+                }
+                // Another may have created it meanwhile.
                 if try shard.answerExisting(specification, tenant, session, token) { return }
                 let definition = SubscriptionDefinition(
                     id: SubscriptionID(rawValue: shard.state.nextSubscription),

@@ -22,7 +22,7 @@ extension Shard {
         issueColdReads()
         log.trimCache(settled: unsettled.first.map { min($0.end, log.durable) } ?? log.durable)
         return !readyAttachments.isEmpty || !readyFetches.isEmpty || !readySearches.isEmpty || !outbox.isEmpty
-            || !routable.isEmpty
+            || !routable.isEmpty || log.needsFlush
     }
 
     /// Writes the first record of this epoch. Until it is durable the shard is not ready: only then is it known that

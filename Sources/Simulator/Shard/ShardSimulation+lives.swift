@@ -45,8 +45,9 @@ extension ShardSimulation {
     /// - Returns: whether this step was used for it.
     func actOnFaults() throws(Violation) -> Bool {
         if faults.hasFailedLog || faults.hasFailedSync || faults.isFull {
-            if random.percent(faults.isFull ? 6 : 20) { try serveFault() }
-            return false
+            guard random.percent(faults.isFull ? 6 : 20) else { return false }
+            try serveFault()
+            return true
         }
         switch Int.random(in: 0..<2_000, using: &random) {
         case 0..<12:

@@ -23,6 +23,7 @@ extension ShardSimulation {
         _ = try run { (scheduler.nextTime ?? .never) > scheduler.now.advanced(byMicroseconds: 1_000_000) }
         for token in pending.keys where cancelled.contains(token) { pending[token] = nil }
         cancelled = []
+        note("at rest: \(shard.health)")
         for (token, request) in pending.sorted(by: { $0.key < $1.key }) {
             if case .append(_, _, .none) = request.kind {
                 pending[token] = nil

@@ -189,6 +189,9 @@ final class CommitLog {
     /// Somebody waits until everything so far is durable.
     func wantDurable() { wanted = end }
 
+    /// Somebody waits for a sync that has not begun: the next flush begins it.
+    var needsFlush: Bool { failure == nil && syncing == nil && wanted > durable }
+
     /// Hands to the device what has come together and asks for a sync where somebody waits for one.
     /// - Parameter writesNow: write also where that could wait for the running sync.
     func flush(writesNow: Bool) {

@@ -105,8 +105,8 @@ package enum LogRecord {
 
 /// The first bytes of a segment.
 ///
-/// Magic u64, version u32, CRC32C u32 (over the rest, seeded with the log's identity), segment number u64, base position
-/// u64, size u64; zero up to 64 bytes.
+/// Magic u64, version u32, CRC32C u32 (over the version and the rest, seeded with the log's identity), segment number
+/// u64, base position u64, size u64; zero up to 64 bytes.
 enum SegmentHeader {
     static let bytes = 64
     static let version: UInt32 = 1
@@ -126,8 +126,12 @@ enum SegmentHeader {
         header.store64(number, at: 16)
         header.store64(base, at: 24)
         header.store64(UInt64(size), at: 32)
-        let body = UnsafeRawBufferPointer(header).slice(16..<bytes)
-        header.store32(Checksum.crc32c(body, continuing: identity), at: 12)
+        header.store32(checksum(UnsafeRawBufferPointer(header), identity: identity), at: 12)
+    }
+
+    private static func checksum(_ header: UnsafeRawBufferPointer, identity: UInt32) -> UInt32 {
+        let version = Checksum.crc32c(header.slice(8..<12), continuing: identity)
+        return Checksum.crc32c(header.slice(16..<bytes), continuing: version)
     }
 
     enum Reading: Equatable {
@@ -139,9 +143,9 @@ enum SegmentHeader {
 
     static func read(_ header: UnsafeRawBufferPointer, number: UInt64, size: Int, identity: UInt32) -> Reading {
         guard header.count >= bytes, header.load64(0) == magic else { return .absent }
+        guard checksum(header, identity: identity) == header.load32(12) else { return .absent }
         guard header.load32(8) <= version else { return .newerVersion(header.load32(8)) }
-        guard Checksum.crc32c(header.slice(16..<bytes), continuing: identity) == header.load32(12),
-            header.load64(16) == number, header.load64(32) == UInt64(size)
+        guard header.load64(16) == number, header.load64(32) == UInt64(size)
         else { return .absent }
         return .present(base: header.load64(24))
     }

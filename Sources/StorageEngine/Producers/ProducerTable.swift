@@ -42,9 +42,15 @@ struct ProducerTable {
 
     /// Judges a batch before it is appended.
     func judge(_ batch: BatchView, partition: PartitionID) -> Verdict {
-        guard let state = states[Key(producer: batch.producer, partition: partition)] else { return .new }
-        if batch.producerEpoch != state.epoch { return batch.producerEpoch > state.epoch ? .new : .fenced }
         let sequence = batch.baseSequence
+        guard let state = states[Key(producer: batch.producer, partition: partition)],
+            batch.producerEpoch <= state.epoch
+        else {
+            // Whoever begins, begins with the first: if that was refused and the second taken, the first would be
+            // called a repeated one when it comes again.
+            return sequence == 0 ? .new : .gap(expected: 0)
+        }
+        if batch.producerEpoch < state.epoch { return .fenced }
         if sequence == state.nextSequence { return .new }
         for remembered in state.recent.reversed()
         where remembered.baseSequence == sequence && Int(remembered.count) == batch.recordCount {

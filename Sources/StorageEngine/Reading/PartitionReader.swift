@@ -84,11 +84,13 @@ final class PartitionReader {
         }
         guard let (segment, segmentOffset) = log.locate(entry.position) else { return .damaged(entry) }
         outstanding = .log(position: entry.position)
+        // What is behind the end now is written later: what is read of it would be taken for damage then.
+        let end = min(segment.size, segmentOffset + Int(log.written - entry.position))
         requests.readLog(
             self,
             segment: segment.number,
             offset: segmentOffset,
-            length: min(max(length, log.options.coldReadBytes), segment.size - segmentOffset)
+            length: min(max(length, log.options.coldReadBytes), end - segmentOffset)
         )
         return .pending
     }

@@ -3,8 +3,8 @@ internal import StorageService
 
 /// The state of a shard at a position of its log, as a file.
 ///
-/// Header of 32 bytes: magic u64, version u32, CRC32C of everything behind the header (seeded with the log's identity)
-/// u32, position u64, flags u32 (1: taken at a clean stop, nothing follows it), zero u32. Then epoch u32, last time u64,
+/// Header of 32 bytes: magic u64, version u32, CRC32C of the version and everything behind this field (seeded with the
+/// log's identity) u32, position u64, flags u32 (1: taken at a clean stop, nothing follows it), zero u32. Then epoch u32, last time u64,
 /// the next ids of topics and subscriptions, and the topics with their partitions' indexes, the subscriptions and the
 /// producers, as `encode` writes them. Derived from the log.
 enum Snapshot {
@@ -69,10 +69,14 @@ enum Snapshot {
         }
         var bytes = writer.bytes
         bytes.withUnsafeMutableBytes { file in
-            let body = UnsafeRawBufferPointer(file).slice(16..<file.count)
-            file.store32(Checksum.crc32c(body, continuing: identity), at: 12)
+            file.store32(checksum(UnsafeRawBufferPointer(file), identity: identity), at: 12)
         }
         return bytes
+    }
+
+    /// Covers the version too: one that is damaged must not be taken for a newer one, which would stop the server.
+    private static func checksum(_ file: UnsafeRawBufferPointer, identity: UInt32) -> UInt32 {
+        Checksum.crc32c(file.slice(16..<file.count), continuing: Checksum.crc32c(file.slice(8..<12), continuing: identity))
     }
 
     private static func encode(_ partition: PartitionState, to writer: inout ByteWriter) {
@@ -131,10 +135,8 @@ enum Snapshot {
     ) -> Reading {
         bytes.withUnsafeBytes { file in
             guard file.count >= headerBytes, file.load64(0) == magic else { return .unusable }
+            guard checksum(file, identity: identity) == file.load32(12) else { return .unusable }
             guard file.load32(8) <= version else { return .newerVersion(file.load32(8)) }
-            guard Checksum.crc32c(file.slice(16..<file.count), continuing: identity) == file.load32(12) else {
-                return .unusable
-            }
             var state = ShardState(producersRemembered: producersRemembered)
             var reader = ByteReader(file.slice(headerBytes..<file.count))
             guard decode(&state, from: &reader, segmentOf: segmentOf) != nil, reader.remaining == 0 else {
