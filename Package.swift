@@ -103,7 +103,7 @@ let package = Package(
         .executableTarget(
             name: "Benchmarks",
             dependencies: [
-                "FileLog", "MQTTProtocol", "MessageModel", "NativeProtocol", "SluiceClient", "StorageEngine",
+                "FileLog", "MQTTProtocol", "MessageModel", "NativeProtocol", "SluiceClient", "StorageEngine", "StorageService",
                 argumentParser, nioCore, nioPosix,
             ],
             swiftSettings: swiftSettings
