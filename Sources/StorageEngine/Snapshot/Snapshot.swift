@@ -76,7 +76,8 @@ enum Snapshot {
 
     /// Covers the version too: one that is damaged must not be taken for a newer one, which would stop the server.
     private static func checksum(_ file: UnsafeRawBufferPointer, identity: UInt32) -> UInt32 {
-        Checksum.crc32c(file.slice(16..<file.count), continuing: Checksum.crc32c(file.slice(8..<12), continuing: identity))
+        let version = Checksum.crc32c(file.slice(8..<12), continuing: identity)
+        return Checksum.crc32c(file.slice(16..<file.count), continuing: version)
     }
 
     private static func encode(_ partition: PartitionState, to writer: inout ByteWriter) {
