@@ -1,5 +1,5 @@
 package import MessageModel
-package import StorageEngine
+internal import StorageEngine
 package import StorageService
 
 /// What the shard says, checked against what may be said.
