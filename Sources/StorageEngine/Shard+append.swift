@@ -192,6 +192,10 @@ extension Shard {
             retryDeadline = retryDeadline ?? now.advanced(byMicroseconds: options.fullRetryMicroseconds)
             answer(.storageFull)
         case .failed:
+            // Where only the next segment could not be made, it is tried again.
+            if log.failure == nil {
+                retryDeadline = retryDeadline ?? now.advanced(byMicroseconds: options.fullRetryMicroseconds)
+            }
             answer(.storageUnavailable)
         }
     }

@@ -287,14 +287,14 @@ extension Shard {
             } catch {
                 switch error {
                 case .error(let error): shard.reply(session, token, .request(.failure(error)))
-                case .log(.waitsForSegment):
-                    shard.deferred.append(
-                        .request(session: session, .createSubscription(specification), token: token)
-                    )
-                case .log(.full):
-                    shard.reply(session, token, .request(.failure(SluiceError(.storageFull, "the disk is full"))))
-                case .log(.failed(let failure)):
-                    shard.reply(session, token, .request(.failure(shard.unavailable(failure))))
+                case .log(let refusal):
+                    shard.refuse(refusal, now: now) { code in
+                        shard.reply(session, token, .request(.failure(SluiceError(code, code.rendering.title))))
+                    } deferring: {
+                        shard.deferred.append(
+                            .request(session: session, .createSubscription(specification), token: token)
+                        )
+                    }
                 }
             }
         }

@@ -33,7 +33,9 @@ extension Shard {
         do throws(CommitLog.AppendRefusal) {
             _ = try log.append(.opened, payloadBytes: 8) { $0.store64(time.rawValue, at: 0) }
         } catch {
-            if case .full = error { retryDeadline = retryDeadline ?? now.advanced(byMicroseconds: options.fullRetryMicroseconds) }
+            // A segment that is being made needs no deadline; one that was refused is asked for again.
+            if case .waitsForSegment = error { return }
+            retryDeadline = retryDeadline ?? now.advanced(byMicroseconds: options.fullRetryMicroseconds)
             return
         }
         hasOpened = true
