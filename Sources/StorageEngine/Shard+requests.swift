@@ -83,6 +83,9 @@ extension Shard {
     private func appendRecord(_ kind: LogRecord.Kind, _ write: (inout ByteWriter) -> Void) throws(Refusal) {
         var writer = ByteWriter()
         write(&writer)
+        guard log.canHold(payloadBytes: writer.bytes.count) else {
+            throw .error(SluiceError(.tooLarge, "this definition does not fit into a segment of the log"))
+        }
         guard hasOpened, deferred.isEmpty else { throw .log(.waitsForSegment) }
         do throws(CommitLog.AppendRefusal) {
             _ = try log.append(kind, payloadBytes: writer.bytes.count) { $0.copyBytes(from: writer.bytes) }
