@@ -16,6 +16,11 @@ extension Shard {
             reply(session, token, .append(AppendResult(error: .topicNotFound)))
             return
         }
+        // One that waited for a segment was checked before, and is stored though its session may be closed.
+        if let slot = slot(session), sessions[slot].tenant != topic.tenant {
+            reply(session, token, .append(AppendResult(error: .topicNotFound)))
+            return
+        }
         guard deferred.isEmpty, hasOpened else {
             deferAppend(session, batch, id, acknowledgement, token)
             return

@@ -319,7 +319,9 @@ extension Shard {
     // MARK: Fetches
 
     func fetch(session: UInt64, _ request: FetchRequest, token: UInt64, now: Timestamp) {
-        guard let (_, partition) = state.partition(request.partition) else {
+        guard let slot = slot(session), let (topic, partition) = state.partition(request.partition),
+            topic.tenant == sessions[slot].tenant
+        else {
             reply(session, token, .request(.failure(unknownTopic())))
             return
         }
