@@ -12,9 +12,12 @@ extension Shard {
         token: UInt64,
         now: Timestamp
     ) {
-        guard let (topic, partition) = state.partition(id), let slot = slot(session),
-            topic.tenant == sessions[slot].tenant
-        else {
+        guard let (topic, partition) = state.partition(id) else {
+            reply(session, token, .append(AppendResult(error: .topicNotFound)))
+            return
+        }
+        // One that waited for a segment was checked before, and is stored though its session may be closed.
+        if let slot = slot(session), sessions[slot].tenant != topic.tenant {
             reply(session, token, .append(AppendResult(error: .topicNotFound)))
             return
         }
@@ -194,6 +197,10 @@ extension Shard {
             retryDeadline = retryDeadline ?? now.advanced(byMicroseconds: options.fullRetryMicroseconds)
             answer(.storageFull)
         case .failed:
+            // Where only the next segment could not be made, it is tried again.
+            if log.failure == nil {
+                retryDeadline = retryDeadline ?? now.advanced(byMicroseconds: options.fullRetryMicroseconds)
+            }
             answer(.storageUnavailable)
         }
     }

@@ -83,6 +83,9 @@ extension Shard {
     private func appendRecord(_ kind: LogRecord.Kind, _ write: (inout ByteWriter) -> Void) throws(Refusal) {
         var writer = ByteWriter()
         write(&writer)
+        guard log.canHold(payloadBytes: writer.bytes.count) else {
+            throw .error(SluiceError(.tooLarge, "this definition does not fit into a segment of the log"))
+        }
         guard hasOpened, deferred.isEmpty else { throw .log(.waitsForSegment) }
         do throws(CommitLog.AppendRefusal) {
             _ = try log.append(kind, payloadBytes: writer.bytes.count) { $0.copyBytes(from: writer.bytes) }
@@ -290,14 +293,14 @@ extension Shard {
             } catch {
                 switch error {
                 case .error(let error): shard.reply(session, token, .request(.failure(error)))
-                case .log(.waitsForSegment):
-                    shard.deferred.append(
-                        .request(session: session, .createSubscription(specification), token: token)
-                    )
-                case .log(.full):
-                    shard.reply(session, token, .request(.failure(SluiceError(.storageFull, "the disk is full"))))
-                case .log(.failed(let failure)):
-                    shard.reply(session, token, .request(.failure(shard.unavailable(failure))))
+                case .log(let refusal):
+                    shard.refuse(refusal, now: now) { code in
+                        shard.reply(session, token, .request(.failure(SluiceError(code, code.rendering.title))))
+                    } deferring: {
+                        shard.deferred.append(
+                            .request(session: session, .createSubscription(specification), token: token)
+                        )
+                    }
                 }
             }
         }

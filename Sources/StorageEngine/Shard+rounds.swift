@@ -33,9 +33,9 @@ extension Shard {
         do throws(CommitLog.AppendRefusal) {
             _ = try log.append(.opened, payloadBytes: 8) { $0.store64(time.rawValue, at: 0) }
         } catch {
-            if case .full = error {
-                retryDeadline = retryDeadline ?? now.advanced(byMicroseconds: options.fullRetryMicroseconds)
-            }
+            // A segment that is being made needs no deadline; one that was refused is asked for again.
+            if case .waitsForSegment = error { return }
+            retryDeadline = retryDeadline ?? now.advanced(byMicroseconds: options.fullRetryMicroseconds)
             return
         }
         hasOpened = true
@@ -91,17 +91,23 @@ extension Shard {
 
     /// After a failed write or sync nothing more is stored, and what was on its way may or may not be.
     private func reportFailure(output: any ShardOutput) {
-        guard let failure = log.failure, !hasReportedFailure else { return }
-        hasReportedFailure = true
-        lazyDeadline = nil
-        output.warning("the log takes no more writes: \(failure.description)")
+        guard let failure = log.failure else { return }
+        if !hasReportedFailure {
+            hasReportedFailure = true
+            lazyDeadline = nil
+            output.warning("the log takes no more writes: \(failure.description)")
+        }
+        // What has been written and synced before has been.
+        acknowledgeWritten(output: output)
+        settle(output: output)
+        guard !unwritten.isEmpty || !unsettled.isEmpty || !deferred.isEmpty else { return }
         let error = SluiceError(
             .indeterminate,
             "the log failed while this was being stored: \(failure.description)",
             hint: "it may be there after a restart of the server"
         )
         while let item = unwritten.popFirst() { fail(item, error) }
-        while let item = unsettled.popFirst() { if item.end > log.durable { fail(item, error) } }
+        while let item = unsettled.popFirst() { fail(item, error) }
         while let item = deferred.popFirst() {
             switch item {
             case .append(let session, _, _, _, let token):

@@ -89,6 +89,14 @@ extension ShardSimulation {
         if faults.isFull { freeSpace() }
         guard faults.hasFailedLog || faults.hasFailedSync else { return }
         report.failedLogs += 1
+        // Nothing waits for a log that takes no more writes. Some of what is asked comes when it has failed already.
+        if faults.hasFailedLog, random.percent(60) {
+            _ = try run { (scheduler.nextTime ?? .never) > scheduler.now.advanced(byMicroseconds: 1_000_000) }
+            if shard?.health.acceptsWrites == false {
+                checkAnswered()
+                try throwViolation()
+            }
+        }
         try endLife()
     }
 

@@ -21,16 +21,8 @@ extension ShardSimulation {
         called()
         // Nothing that a shard waits for takes a second.
         _ = try run { (scheduler.nextTime ?? .never) > scheduler.now.advanced(byMicroseconds: 1_000_000) }
-        for token in pending.keys where cancelled.contains(token) { pending[token] = nil }
-        cancelled = []
         note("at rest: \(shard.health)")
-        for (token, request) in pending.sorted(by: { $0.key < $1.key }) {
-            if case .append(_, _, .none) = request.kind {
-                pending[token] = nil
-            } else {
-                model.fail("request \(token) is not answered: \(request.kind)")
-            }
-        }
+        checkAnswered()
         try throwViolation()
         // Nobody is told of appends without acknowledgement: what is there is what was read.
         let found = try observe()
@@ -47,6 +39,19 @@ extension ShardSimulation {
             for reader in session.readers.values.sorted(by: { $0.id < $1.id }) where random.percent(70) {
                 session.readers[reader.id] = nil
                 shard.detach(session: session.id, attachment: reader.id)
+            }
+        }
+    }
+
+    /// Every request is answered that was not withdrawn; an append without acknowledgement is only when it is refused.
+    func checkAnswered() {
+        for token in pending.keys where cancelled.contains(token) { pending[token] = nil }
+        cancelled = []
+        for (token, request) in pending.sorted(by: { $0.key < $1.key }) {
+            if case .append(_, _, .none) = request.kind {
+                pending[token] = nil
+            } else {
+                model.fail("request \(token) is not answered: \(request.kind)")
             }
         }
     }

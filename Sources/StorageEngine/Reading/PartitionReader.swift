@@ -78,11 +78,13 @@ final class PartitionReader {
         if let record = coldLog?.record(at: entry.position, length: length) {
             return batch(in: record, entry, log: log)
         }
-        if readFailed {
+        if readFailed || coldLog?.position == entry.position {
             readFailed = false
             return .damaged(entry)
         }
-        guard let (segment, segmentOffset) = log.locate(entry.position) else { return .damaged(entry) }
+        guard entry.position < log.written, let (segment, segmentOffset) = log.locate(entry.position) else {
+            return .damaged(entry)
+        }
         outstanding = .log(position: entry.position)
         // What is behind the end now is written later: what is read of it would be taken for damage then.
         let end = min(segment.size, segmentOffset + Int(log.written - entry.position))
@@ -99,7 +101,10 @@ final class PartitionReader {
         guard
             let view = LogRecord.View(prefixOf: record, position: entry.position, identity: log.options.logIdentity),
             view.kind == .batch, view.payload.count > LogRecord.batchPrefixBytes,
-            let batch = BatchView(prefixOf: view.payload.slice(LogRecord.batchPrefixBytes..<view.payload.count))
+            let batch = BatchView(prefixOf: view.payload.slice(LogRecord.batchPrefixBytes..<view.payload.count)),
+            // An index file is not checked as a whole: what it leads to must be what it says.
+            view.payload.load32(0) == partition.id.topic.rawValue, view.payload.load16(4) == partition.id.index,
+            batch.baseOffset == entry.baseOffset, batch.recordCount == Int(entry.count)
         else { return .damaged(entry) }
         return .batch(batch, entry)
     }
@@ -111,7 +116,7 @@ final class PartitionReader {
         let index = partition.index
         if let runIndex = index.firstRun(notBehind: key) {
             let run = index.runs[runIndex]
-            if coldRun == run, let first = coldEntries.first, !isBefore(first, key),
+            if coldRun == run, let first = coldEntries.first, key == coldKey || !isBefore(first, key),
                 let last = coldEntries.last, !key.isBehind(last)
             {
                 let place = PartitionIndex.firstIndex(in: 0..<coldEntries.count) { !key.isBehind(coldEntries[$0]) }
@@ -154,6 +159,8 @@ final class PartitionReader {
     }
 
     private var coldFirst = 0
+    /// What `coldEntries` were found for: nothing before them is it.
+    private var coldKey: IndexKey?
     private var searchKey = IndexKey.offset(0)
 
     private func search(_ run: IndexRun, low: Int, high: Int, key: IndexKey, requests: inout ColdRequests) {
@@ -197,6 +204,7 @@ final class PartitionReader {
             } else {
                 coldRun = run
                 coldFirst = first
+                coldKey = searchKey
                 coldEntries = entries
             }
         }
@@ -205,7 +213,7 @@ final class PartitionReader {
 
 /// A part of the log that was read from the device.
 private final class ColdLog {
-    private let position: UInt64
+    let position: UInt64
     private let memory: UnsafeMutableRawBufferPointer
     private let count: Int
 
