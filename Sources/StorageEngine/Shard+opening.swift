@@ -32,6 +32,7 @@ extension Shard {
         for topic in state.topics.values {
             for partition in topic.partitions { partition.visibleOffset = partition.nextOffset }
         }
+        restoreHeaders(of: result.segments, device: device, identity: options.logIdentity)
         // Segments that hold nothing of this log are made anew when they are needed.
         let newest = result.segments.last
         removeUnused(device, behind: newest?.number)
@@ -43,7 +44,11 @@ extension Shard {
             end: result.end,
             epoch: state.epoch + 1
         )
-        let shard = Shard(log: log, state: state, damaged: result.damaged + malformed, options: options)
+        // Without a snapshot everything is needed from the beginning on.
+        let missing =
+            recovered.positions.isEmpty && recovered.position > 0
+            ? [DamagedRegion(start: 0, end: recovered.position)] : []
+        let shard = Shard(log: log, state: state, damaged: missing + result.damaged + malformed, options: options)
         shard.snapshotWork.kept = recovered.positions
         shard.snapshotWork.isWanted = !recovered.isClean || result.end != recovered.position
         return shard
@@ -121,6 +126,23 @@ extension Shard {
     private static func removeUnused(_ device: any LogDevice, behind newest: UInt64?) {
         guard let all = try? device.listSegmentsNow() else { return }
         for segment in all where newest.map({ segment.number > $0 }) ?? true { device.removeSegment(segment.number) }
+    }
+
+    /// Writes headers again that are damaged. They become durable with the first record; if not, the next opening meets
+    /// and reports them again.
+    private static func restoreHeaders(of segments: [CommitLog.Segment], device: any LogDevice, identity: UInt32) {
+        for segment in segments where !segment.hasHeader {
+            withUnsafeTemporaryAllocation(byteCount: SegmentHeader.bytes, alignment: 8) { header in
+                SegmentHeader.write(
+                    header,
+                    number: segment.number,
+                    base: segment.base,
+                    size: segment.size,
+                    identity: identity
+                )
+                try? device.write(UnsafeRawBufferPointer(header), segment: segment.number, offset: 0)
+            }
+        }
     }
 
     /// Creates the topic that holds every name that no other captures, where it is not there yet. For a new log; call

@@ -174,7 +174,7 @@ package final class Shard {
         }
         take(lazyDeadline)
         take(retryDeadline)
-        if !waitingFetches.isEmpty { take(fetchDeadline) }
+        if fetchDeadline != .never { take(fetchDeadline) }
         return earliest
     }
 

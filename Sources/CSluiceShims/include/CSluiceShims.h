@@ -28,3 +28,6 @@ void sluice_name_this_thread(const char *name);
 /// It is given back with `sluice_free`.
 void *sluice_allocate_zeros(size_t length);
 void sluice_free(void *memory);
+
+/// Whether `length` bytes, at least one, are all zero: 1 or 0.
+int sluice_is_zero(const void *bytes, size_t length);

@@ -63,11 +63,22 @@ struct SimulatedSegment: Sendable {
         pending = []
     }
 
-    /// This segment after the process has ended and a new one has opened it: everything is durable, except that of
-    /// abandoned writes any may be lost.
+    /// This segment after the process has ended and a new one has opened it: everything is durable, except that any
+    /// sector may be without its abandoned writes.
     func reopened(_ generator: inout SeededGenerator) -> SimulatedSegment {
         var content = durable
-        for write in pending where !write.isAbandoned || generator.percent(50) { content.apply(write) }
+        var keeps: [Int: Bool] = [:]
+        for write in pending {
+            guard write.isAbandoned else {
+                content.apply(write)
+                continue
+            }
+            for sector in write.sectors {
+                let isKept = keeps[sector] ?? generator.percent(50)
+                keeps[sector] = isKept
+                if isKept { content.apply(write, sector: sector) }
+            }
+        }
         return settled(content)
     }
 

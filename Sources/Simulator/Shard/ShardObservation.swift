@@ -201,7 +201,9 @@ extension ShardModel {
             guard let seen = found.topics[topics[index].name], topics[index].id == nil || topics[index].id == seen.id,
                 topics[index].id != nil || topic(seen.id) == nil
             else {
-                topics[index].isGone = true
+                // One that was there was deleted, though nobody was told.
+                if topics[index].createAnswered == Self.never { topics[index].isGone = true }
+                topics[index].deleteAnswered = min(topics[index].deleteAnswered, stamp)
                 continue
             }
             topics[index].id = seen.id
@@ -217,7 +219,9 @@ extension ShardModel {
                 madeDurable(seen.id)
             }
         }
-        for batch in batches where !present.contains(batch.id) && !topics[batch.topic].isGone { lost(batch.id) }
+        for batch in batches where !present.contains(batch.id) && topics[batch.topic].mustExist(.max - 1) {
+            lost(batch.id)
+        }
         for index in producers.indices {
             let producer = producers[index]
             producers[index].sendNext = producer.batches.firstIndex { !present.contains($0) } ?? producer.batches.count
@@ -232,13 +236,13 @@ extension ShardModel {
                 subscription.mayExist(.max - 1),
                 !subscriptions[(index + 1)...].contains(where: { $0.name == subscription.name && !$0.isGone })
             else {
-                subscriptions[index].isGone = true
+                if subscription.createAnswered == Self.never { subscriptions[index].isGone = true }
+                subscriptions[index].deleteAnswered = min(subscription.deleteAnswered, stamp)
                 continue
             }
             subscriptions[index].createAnswered = min(subscription.createAnswered, stamp)
             subscriptions[index].deleteSubmitted = Self.never
             if subscription.start == nil { subscriptions[index].start = seen.acknowledged }
-            subscriptions[index].commits.removeAll { $0.answered == Self.never }
             for (partition, position) in seen.acknowledged.enumerated() {
                 subscriptions[index].commits.append(
                     Commit(partition: partition, offset: position, submitted: stamp, answered: stamp)

@@ -32,7 +32,7 @@ extension ShardSimulation {
     }
 
     /// Runs until the shard serves, with faults healed.
-    private func runUntilReady() throws(Violation) {
+    func runUntilReady() throws(Violation) {
         guard let shard else { return }
         let isReady = try run { shard.isReady }
         model.check(isReady, "the shard is not ready, and nothing happens any more")

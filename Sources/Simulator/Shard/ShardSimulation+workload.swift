@@ -15,7 +15,11 @@ extension ShardSimulation {
 
     func act() throws(Violation) {
         guard let shard else { return }
-        if options.hasFaults, try actOnFaults() { return }
+        if options.hasFaults {
+            if try actOnFaults() { return }
+        } else if random.percent(1) {
+            return try closeAndReopen()
+        }
         switch Int.random(in: 0..<100, using: &random) {
         case 0..<3: openSession(shard)
         case 3..<4: closeSession(shard)

@@ -94,7 +94,7 @@ package final class ShardSimulation {
     let seed: UInt64
     let options: Options
     let shardOptions: ShardOptions
-    let model = ShardModel()
+    let model: ShardModel
     var report = Report()
     var random: SeededGenerator
     var scheduler: SeededScheduler<Event>
@@ -134,10 +134,22 @@ package final class ShardSimulation {
         self.options = options
         var random = SeededGenerator(seed: seed)
         shardOptions = options.shard ?? Self.tinyOptions(&random)
+        model = ShardModel()
         scheduler = SeededScheduler(seed: random.next(), start: Timestamp(rawValue: 1_000_000))
         disk = SimulatedDisk(seed: random.next(), order: .shuffled, keepsHistory: options.keepsHistory)
         self.random = random
         report.seed = seed
+    }
+
+    /// One that looks at a disk with the oracle of another.
+    init(seed: UInt64, options: Options, model: ShardModel, disk: SimulatedDisk, schedulerSeed: UInt64) {
+        self.seed = seed
+        self.options = options
+        self.model = model
+        self.disk = disk
+        random = SeededGenerator(seed: schedulerSeed)
+        shardOptions = options.shard ?? Self.tinyOptions(&random)
+        scheduler = SeededScheduler(seed: schedulerSeed, start: Timestamp(rawValue: 1_000_000))
     }
 
     static func tinyOptions(_ random: inout SeededGenerator) -> ShardOptions {
@@ -171,7 +183,7 @@ package final class ShardSimulation {
     }
 
     /// Lets virtual time pass until the next client event, then has a client do something.
-    private func clientStep() throws(Violation) {
+    func clientStep() throws(Violation) {
         scheduler.schedule(.client, afterMicroseconds: 0...UInt64(random.percent(3) ? 20_000 : 150))
         var events = 0
         while let event = scheduler.step() {

@@ -13,7 +13,7 @@ struct IndexEntry: Equatable {
     var count: UInt32
 
     static let bytes = 32
-    var nextOffset: UInt64 { baseOffset + UInt64(count) }
+    var nextOffset: UInt64 { baseOffset &+ UInt64(count) }
 }
 
 /// A partition's entries for one sealed segment: where they stand in the segment's index file.
@@ -28,6 +28,27 @@ struct IndexRun: Equatable {
     /// Where in the file the first entry stands.
     var fileOffset: UInt64
     var count: UInt32
+
+    /// Whether entries can be those of this run from one on: in order, inside, and at its ends where they are its ends.
+    /// An index file has no checksum over its entries, because it is read in parts.
+    func isPlausible(_ entries: [IndexEntry], from first: Int) -> Bool {
+        guard let head = entries.first, let tail = entries.last, first + entries.count <= Int(count) else {
+            return false
+        }
+        if first == 0, head.baseOffset != firstOffset || head.appendTime != firstTime { return false }
+        if first + entries.count == Int(count), tail.nextOffset != nextOffset || tail.appendTime != lastTime {
+            return false
+        }
+        var before = head
+        guard before.count > 0, before.baseOffset >= firstOffset, tail.baseOffset < nextOffset else { return false }
+        for entry in entries.dropFirst() {
+            guard entry.count > 0, entry.baseOffset >= before.nextOffset, entry.appendTime >= before.appendTime,
+                entry.position >= before.position &+ UInt64(before.recordBytes)
+            else { return false }
+            before = entry
+        }
+        return true
+    }
 }
 
 /// What is searched for in an index: the last entry that begins at or before an offset, or the first that was stored at

@@ -10,6 +10,8 @@ final class CommitLog {
         var number: UInt64
         var base: UInt64
         var size: Int
+        /// Its header is as it was written; otherwise the base follows from its neighbours.
+        var hasHeader = true
         var end: UInt64 { base + UInt64(size) }
     }
 

@@ -1,3 +1,4 @@
+internal import CSluiceShims
 internal import MessageModel
 
 /// A part of the log that is damaged although it had been fsynced: good records follow it.
@@ -30,12 +31,15 @@ struct LogScanner {
         window = Window(device: device)
     }
 
-    /// Reads the segments' headers; those that were only prepared are left out.
+    /// Reads the segments' headers.
+    ///
+    /// A segment without one was only prepared, or its header is damaged. Where its base follows from its neighbours it is
+    /// among the result, and what is in it decides.
     static func usedSegments(
         _ device: any LogDevice,
         identity: UInt32
     ) throws(SluiceError) -> [CommitLog.Segment] {
-        var result: [CommitLog.Segment] = []
+        var found: [(segment: DeviceSegment, base: UInt64?)] = []
         let header = UnsafeMutableRawBufferPointer.allocate(byteCount: SegmentHeader.bytes, alignment: 8)
         defer { header.deallocate() }
         do throws(DeviceError) {
@@ -44,11 +48,10 @@ struct LogScanner {
                 let bytes = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(header)[0..<count])
                 let reading = SegmentHeader.read(bytes, number: segment.number, size: segment.size, identity: identity)
                 switch reading {
-                case .absent: continue
+                case .absent: found.append((segment, nil))
                 case .newerVersion(let version):
                     throw DeviceError(.notFound, "\(version)")
-                case .present(let base):
-                    result.append(CommitLog.Segment(number: segment.number, base: base, size: segment.size))
+                case .present(let base): found.append((segment, base))
                 }
             }
         } catch {
@@ -61,11 +64,41 @@ struct LogScanner {
             }
             throw SluiceError(.storageUnavailable, "the log cannot be read: \(error.description)")
         }
-        return result
+        return placed(found)
+    }
+
+    /// Gives those without a header the base that follows from the segment before or behind them; the log's first
+    /// segment is number zero and begins at zero.
+    private static func placed(_ found: [(segment: DeviceSegment, base: UInt64?)]) -> [CommitLog.Segment] {
+        var bases = found.map(\.base)
+        for index in found.indices where bases[index] == nil {
+            if found[index].segment.number == 0 {
+                bases[index] = 0
+            } else if index > 0, found[index - 1].segment.number + 1 == found[index].segment.number {
+                bases[index] = bases[index - 1].map { $0 + UInt64(found[index - 1].segment.size) }
+            }
+        }
+        for index in found.indices.dropLast().reversed() where bases[index] == nil {
+            let size = UInt64(found[index].segment.size)
+            guard found[index].segment.number + 1 == found[index + 1].segment.number, let next = bases[index + 1],
+                next >= size
+            else { continue }
+            bases[index] = next - size
+        }
+        return zip(found, bases).compactMap { found, base in
+            base.map {
+                CommitLog.Segment(
+                    number: found.segment.number,
+                    base: $0,
+                    size: found.segment.size,
+                    hasHeader: found.base != nil
+                )
+            }
+        }
     }
 
     /// Reads from `start` on and hands every good record to `apply`.
-    /// - Parameter endsHere: the log was closed cleanly at `start`: what stands behind is of an earlier use.
+    /// - Parameter endsHere: the log was closed cleanly at `start`: only a little is searched behind it.
     mutating func scan(
         from start: UInt64,
         epoch: UInt32,
@@ -74,70 +107,105 @@ struct LogScanner {
     ) throws(DeviceError) -> Result {
         var damaged: [DamagedRegion] = []
         var newestEpoch = epoch
-        guard var index = segments.firstIndex(where: { $0.base <= start && start < $0.end }) else {
-            // Nothing was written behind the end of a full segment, or the log is new.
-            let used = segments.filter { $0.end <= start }
-            return Result(end: start, segments: used)
+        // Where the reading goes on; nil at the end of the segment before `index`.
+        var index = segments.firstIndex { start < $0.end } ?? segments.count
+        var place: Int?
+        if index < segments.count, segments[index].base < start {
+            place = max(Int(start - segments[index].base), SegmentHeader.bytes)
         }
-        var offset = max(Int(start - segments[index].base), SegmentHeader.bytes)
+        var end = start
         while true {
-            let segment = segments[index]
-            if offset + LogRecord.headerBytes <= segment.size {
+            if let offset = place, offset + LogRecord.headerBytes <= segments[index].size {
+                let segment = segments[index]
                 let position = segment.base + UInt64(offset)
+                end = position
                 let record = try window.record(in: segment, offset: offset, position: position, identity: identity)
                 if let record, record.epoch >= newestEpoch {
                     newestEpoch = record.epoch
                     apply(record, segment)
-                    if record.kind != .segmentEnd {
-                        offset += record.bytes.count
-                        continue
-                    }
-                } else {
-                    // No record where one could stand: the end, unless something durable follows.
-                    let found =
-                        endsHere && position == start
-                        ? nil : try findDurable(behind: position, segmentIndex: index, epoch: newestEpoch)
-                    guard let (nextIndex, nextOffset) = found else {
-                        return Result(end: position, damaged: damaged, segments: Array(segments[...index]))
-                    }
-                    damaged.append(
-                        DamagedRegion(start: position, end: segments[nextIndex].base + UInt64(nextOffset))
-                    )
-                    index = nextIndex
-                    offset = nextOffset
+                    end = position + UInt64(record.bytes.count)
+                    place = record.kind == .segmentEnd ? segment.size : offset + record.bytes.count
                     continue
                 }
+                // No record where one could stand: the end, unless something durable follows.
+                let limit = endsHere && position == start ? Self.searchedBehindCleanEnd : Int.max
+                guard
+                    let found = try findDurable(behind: position, segmentIndex: index, epoch: newestEpoch, limit: limit)
+                else { return result(end: position, used: index + 1, damaged) }
+                damaged.append(DamagedRegion(start: position, end: found.position))
+                (index, place) = (found.segmentIndex, found.offset)
+                continue
             }
-            // This segment is read to its end.
-            guard index + 1 < segments.count, segments[index + 1].base == segment.end else {
-                return Result(end: segment.end, damaged: damaged, segments: Array(segments[...index]))
+            // This segment is read to its end; or the reading begins with one.
+            if place != nil {
+                end = segments[index].end
+                index += 1
+                place = nil
             }
-            index += 1
-            offset = SegmentHeader.bytes
+            guard index < segments.count else { return result(end: end, used: index, damaged) }
+            if segments[index].base == end, try isUsed(segments[index], epoch: newestEpoch) {
+                place = SegmentHeader.bytes
+                continue
+            }
+            // The segment that belongs here is not there, or was never used.
+            let limit = endsHere && end == start ? Self.searchedBehindCleanEnd : Int.max
+            guard let found = try findDurable(behind: end, segmentIndex: index, epoch: newestEpoch, limit: limit) else {
+                return result(end: end, used: index, damaged)
+            }
+            damaged.append(DamagedRegion(start: end, end: found.position))
+            (index, place) = (found.segmentIndex, found.offset)
         }
     }
 
-    /// The first good record behind a bad one that was written when the bad one had been fsynced.
+    /// Behind a clean end stands at most what was written after the next opening.
+    private static let searchedBehindCleanEnd = 1 << 20
+
+    /// Whether records of the log can begin in a segment: its header says so, or where that is damaged, a record does.
+    private mutating func isUsed(_ segment: CommitLog.Segment, epoch: UInt32) throws(DeviceError) -> Bool {
+        if segment.hasHeader { return true }
+        let offset = SegmentHeader.bytes
+        let position = segment.base + UInt64(offset)
+        let record = try window.record(in: segment, offset: offset, position: position, identity: identity)
+        return record.map { $0.epoch >= epoch } ?? false
+    }
+
+    private func result(end: UInt64, used: Int, _ damaged: [DamagedRegion]) -> Result {
+        let used = Array(segments[..<used])
+        let headers = used.filter { !$0.hasHeader }.map {
+            DamagedRegion(start: $0.base, end: $0.base + UInt64(SegmentHeader.bytes))
+        }
+        return Result(end: end, damaged: damaged + headers, segments: used)
+    }
+
+    /// The first good record behind a bad place, where a later one was written when the bad place had been fsynced.
+    /// - Parameters:
+    ///   - segmentIndex: where to begin: the segment of the bad place, or the next that there is.
+    ///   - limit: bytes to search at most.
     private mutating func findDurable(
         behind bad: UInt64,
         segmentIndex: Int,
-        epoch: UInt32
-    ) throws(DeviceError) -> (segmentIndex: Int, offset: Int)? {
-        for index in segmentIndex..<segments.count {
+        epoch: UInt32,
+        limit: Int
+    ) throws(DeviceError) -> (segmentIndex: Int, offset: Int, position: UInt64)? {
+        // The first good record may be one that was written before the bad place was durable: remember it, and take it
+        // once a later one proves the damage.
+        var first: (segmentIndex: Int, offset: Int, position: UInt64)?
+        var searched = 0
+        for index in segmentIndex..<segments.count where searched < limit {
             let segment = segments[index]
-            var offset = index == segmentIndex ? Int(bad - segment.base) + 8 : SegmentHeader.bytes
-            // The first good record may be one that was written before the bad one was durable: remember it, and take
-            // it once a later one proves the damage.
-            var first: (segmentIndex: Int, offset: Int)?
-            while offset + LogRecord.headerBytes <= segment.size {
-                guard let candidate = try window.findPosition(in: segment, from: offset) else { break }
+            let start = bad >= segment.base ? Int(bad - segment.base) + 8 : SegmentHeader.bytes
+            let end = min(segment.size, limit == .max ? segment.size : start + limit - searched)
+            searched += max(end - start, 0)
+            var offset = start
+            while offset + LogRecord.headerBytes <= end {
+                guard let candidate = try window.findPosition(in: segment, from: offset, to: end) else { break }
                 let position = segment.base + UInt64(candidate)
                 let record = try window.record(in: segment, offset: candidate, position: position, identity: identity)
                 guard let record, record.epoch >= epoch else {
                     offset = candidate + 8
                     continue
                 }
-                if first == nil { first = (index, candidate) }
+                if first == nil { first = (index, candidate, position) }
                 if record.durable > bad { return first }
                 offset = candidate + record.bytes.count
             }
@@ -181,6 +249,17 @@ struct LogScanner {
             return UnsafeRawBufferPointer(rebasing: memory[from..<min(count, from + length)])
         }
 
+        private static let zeroBytes = 4_096
+
+        /// Whether so many bytes are all zero. Only at every 512th place, so that it costs nothing where they are not.
+        private static func isZero(_ bytes: UnsafeRawBufferPointer, from place: Int) -> Bool {
+            guard place & 511 == 0, place + zeroBytes <= bytes.count, let start = bytes.baseAddress, bytes[place] == 0
+            else {
+                return false
+            }
+            return sluice_is_zero(start + place, zeroBytes) != 0
+        }
+
         func record(
             in segment: CommitLog.Segment,
             offset: Int,
@@ -196,17 +275,18 @@ struct LogScanner {
         }
 
         /// The next place from `from` on where the position of a record stands as it would in its header.
-        func findPosition(in segment: CommitLog.Segment, from: Int) throws(DeviceError) -> Int? {
+        func findPosition(in segment: CommitLog.Segment, from: Int, to end: Int) throws(DeviceError) -> Int? {
             var offset = from
-            while offset + LogRecord.headerBytes <= segment.size {
-                let part = try bytes(
-                    segment,
-                    offset: offset,
-                    length: min(1 << 20, segment.size - offset)
-                )
+            while offset + LogRecord.headerBytes <= end {
+                let part = try bytes(segment, offset: offset, length: min(1 << 20, end - offset))
                 guard part.count >= LogRecord.headerBytes else { return nil }
                 var place = 0
                 while place + LogRecord.headerBytes <= part.count {
+                    // Most of what is searched was never written.
+                    if Self.isZero(part, from: place) {
+                        place += Self.zeroBytes - LogRecord.headerBytes + 8
+                        continue
+                    }
                     if part.load64(place + 8) == segment.base + UInt64(offset + place) { return offset + place }
                     place += 8
                 }

@@ -193,7 +193,7 @@ final class PartitionReader {
             readFailed = bytes.isEmpty
         case .entries(let run, let first, let low, let high):
             let entries = IndexFile.entries(in: bytes)
-            guard let head = entries.first, let tail = entries.last else {
+            guard let head = entries.first, let tail = entries.last, run.isPlausible(entries, from: first) else {
                 readFailed = true
                 return
             }

@@ -1,0 +1,155 @@
+internal import MessageModel
+internal import StorageEngine
+
+/// Damage of what is durable: found and reported, never taken for the end, and nothing else is lost with it.
+extension ShardSimulation {
+    /// A record of the log as it stands on the disk.
+    struct FoundRecord {
+        var segment: UInt64
+        var offset: Int
+        var bytes: Int
+        var position: UInt64
+        var durable: UInt64
+        var kind: LogRecord.Kind
+        /// The batch in it.
+        var batch: Int?
+    }
+
+    /// Runs so many steps, ends the shard, inverts one bit of its log, and opens what is left: with its snapshots, or
+    /// without, so that all of the log is read again.
+    package func runWithDamage(steps: Int) throws(Violation) -> Report {
+        try open()
+        for _ in 0..<steps {
+            try clientStep()
+            report.steps += 1
+        }
+        try closeAndReopen()
+        let isClean = random.percent(50)
+        if isClean {
+            // Closed in order: the newest snapshot says that nothing follows.
+            shard?.close()
+            called()
+            _ = try run { shard?.isClosed == true }
+        }
+        forgetLife()
+        disk = disk.killed(seed: random.next())
+        let keepsSnapshots = random.percent(40)
+        if !keepsSnapshots, let files = try? disk.listFilesNow() { for file in files { disk.lose(file: file) } }
+        let records = findRecords()
+        guard let hit = records.indices.randomElement(using: &random) else { return report }
+        let record = records[hit]
+        let isHeader = random.percent(10)
+        let place =
+            isHeader
+            ? Int.random(in: 0..<40, using: &random)
+            : record.offset + .random(in: 0..<record.bytes, using: &random)
+        disk.flipBit(segment: record.segment, offset: place, bit: Int.random(in: 0..<8, using: &random))
+        note(
+            "bit flipped at \(place) of segment \(record.segment), \(isHeader ? "header" : "\(record.kind) at \(record.position)"), "
+                + (keepsSnapshots ? "with snapshots" : "without snapshots")
+        )
+        try open()
+        try runUntilReady()
+        faults.failsReads = true
+        let found = try observe()
+        check(found, record, records, hit: isHeader ? nil : hit, keepsSnapshots: keepsSnapshots)
+        try throwViolation()
+        return report
+    }
+
+    private func check(
+        _ found: ShardObservation,
+        _ record: FoundRecord,
+        _ records: [FoundRecord],
+        hit: Int?,
+        keepsSnapshots: Bool
+    ) {
+        let present = Set(found.topics.values.flatMap { $0.partitions.joined().map(\.id) })
+        guard let hit else {
+            // Only a header is damaged: nothing may be lost, and it is reported where that part is read.
+            model.verify(found, stamp: ShardModel.never - 1, after: .none, isDamaged: true)
+            for record in records {
+                guard let batch = record.batch else { continue }
+                checkPresent(batch, present, found, "the header of segment \(record.segment) is damaged")
+            }
+            return
+        }
+        model.check(
+            record.kind != .batch || record.batch.map { !present.contains($0) } ?? true,
+            "a damaged batch was served"
+        )
+        let isProven = records[(hit + 1)...].contains { $0.durable > record.position }
+        let isReported = found.damaged.contains { $0.start <= record.position && record.position < $0.end }
+        let isScanned = !keepsSnapshots
+        if isProven, isScanned {
+            model.check(isReported, "damage at \(record.position) was not reported: \(found.damaged)")
+        }
+        guard isProven || !isScanned else { return }
+        // The end of the log may look like a torn write; everything else is there.
+        for (index, other) in records.enumerated() where index != hit {
+            guard let batch = other.batch, isProven || index < hit else { continue }
+            checkPresent(batch, present, found, "the record at \(record.position) is damaged")
+        }
+    }
+
+    /// A batch that was not damaged is there, if its topic was created by a record that was not damaged either.
+    private func checkPresent(_ batch: Int, _ present: Set<Int>, _ found: ShardObservation, _ reason: String) {
+        let topic = model.topics[model.batches[batch].topic]
+        guard topic.isUsable, found.topics[topic.name]?.id == topic.id else { return }
+        model.check(
+            present.contains(batch),
+            "\(reason), and batch \(batch) at \(model.batches[batch].base ?? 0) of "
+                + "\(ShardModel.text(model.batches[batch].partition)) is lost"
+        )
+    }
+
+    /// The records of the log from its first segment to its end. Of those that an earlier use of a place left, the newer
+    /// epoch in front of them tells.
+    private func findRecords() -> [FoundRecord] {
+        var records: [FoundRecord] = []
+        var base: UInt64 = 0
+        var epoch: UInt32 = 0
+        for segment in (try? disk.listSegmentsNow()) ?? [] {
+            guard let bytes = disk.durableBytes(segment: segment.number) else { continue }
+            defer { base += UInt64(segment.size) }
+            bytes.withUnsafeBytes { bytes in
+                var offset = 64
+                while offset + LogRecord.headerBytes <= bytes.count {
+                    let position = base + UInt64(offset)
+                    guard
+                        let record = LogRecord.View(
+                            prefixOf: bytes.slice(offset..<bytes.count),
+                            position: position,
+                            identity: shardOptions.logIdentity
+                        ), record.epoch >= epoch
+                    else { return }
+                    epoch = record.epoch
+                    records.append(
+                        FoundRecord(
+                            segment: segment.number,
+                            offset: offset,
+                            bytes: record.bytes.count,
+                            position: position,
+                            durable: record.durable,
+                            kind: record.kind,
+                            batch: batchNumber(in: record)
+                        )
+                    )
+                    if record.kind == .segmentEnd { return }
+                    offset += record.bytes.count
+                }
+            }
+        }
+        return records
+    }
+
+    private func batchNumber(in record: LogRecord.View) -> Int? {
+        guard record.kind == .batch,
+            let view = BatchView(
+                prefixOf: record.payload.slice(LogRecord.batchPrefixBytes..<record.payload.count)
+            )
+        else { return nil }
+        var records = view.records
+        return records.next().flatMap { MessageText.batch(of: $0.body) }
+    }
+}
