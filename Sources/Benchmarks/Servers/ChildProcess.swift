@@ -1,7 +1,8 @@
 import Glibc
 import Synchronization
 
-/// A program that was started and is to be waited for. (Foundation's `Process` needs a run loop to notice an end.)
+/// A program that was started and is to be waited for, with all signals open to it. (Foundation's `Process` hands on the
+/// mask of the thread that starts it, and a pool's thread blocks them.)
 struct ChildProcess {
     let pid: pid_t
     /// Its standard output.
