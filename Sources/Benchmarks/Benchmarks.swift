@@ -11,6 +11,20 @@ struct Benchmarks: AsyncParsableCommand {
             AllBenchmarks.self,
         ]
     )
+
+    static func main() async {
+        ChildProcess.installSignalHandlers()
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            exit(withError: error)
+        }
+    }
 }
 
 /// `Benchmarks all`.

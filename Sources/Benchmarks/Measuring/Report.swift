@@ -99,7 +99,7 @@ struct Report {
     /// Three significant digits.
     static func number(_ value: Double) -> String {
         switch abs(value) {
-        case 0: "0"
+        case 0: "–"
         case ..<10: String(format: "%.2f", value)
         case ..<100: String(format: "%.1f", value)
         default: String(format: "%.0f", value)

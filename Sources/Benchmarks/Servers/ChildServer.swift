@@ -13,40 +13,40 @@ final class ChildServer {
     /// Zero where the server does not speak it.
     let mqttPort: Int
     let nativePort: Int
-    private let process: Process
+    private let process: ChildProcess
     private let directory: URL
 
     var probe: ProcessProbe { ProcessProbe(pid: pid) }
 
-    private init(name: String, process: Process, directory: URL, mqttPort: Int, nativePort: Int) {
+    private init(name: String, process: ChildProcess, directory: URL, mqttPort: Int, nativePort: Int) {
         self.name = name
         self.process = process
         self.directory = directory
         self.mqttPort = mqttPort
         self.nativePort = nativePort
-        pid = process.processIdentifier
+        pid = process.pid
     }
 
     /// Starts the `sluice` that was built beside this program, or the one given.
     static func sluice(_ options: ServerOptions) throws -> ChildServer {
         let directory = try makeDirectory(options)
-        let process = Process()
-        process.executableURL = options.sluiceURL
-        process.arguments = [
-            "serve", "--data-dir", directory.appendingPathComponent("data").path, "--set", "native.listen=127.0.0.1:0",
-            "--set", "mqtt.listen=127.0.0.1:0", "--set", "http.enabled=false", "--set", "log.level=warning",
-        ]
-        let output = Pipe()
-        process.standardOutput = output
-        try process.run()
+        let process = try ChildProcess(
+            options.sluiceURL.path,
+            [
+                "serve", "--data-dir", directory.appendingPathComponent("data").path, "--set",
+                "native.listen=127.0.0.1:0", "--set", "mqtt.listen=127.0.0.1:0", "--set", "http.enabled=false", "--set",
+                "log.level=warning",
+            ]
+        )
         var ports: [String: Int] = [:]
-        var lines = LineReader(output.fileHandleForReading)
+        var lines = LineReader(process)
         while let line = lines.next(), line != "ready" {
             let words = line.split(separator: " ")
             if words.count == 4, let port = words[3].split(separator: ":").last { ports[String(words[0])] = Int(port) }
         }
         guard let mqtt = ports["mqtt"], let native = ports["native"] else {
             process.terminate()
+            process.wait()
             try? FileManager.default.removeItem(at: directory)
             throw BenchmarkError("sluice did not start")
         }
@@ -72,18 +72,14 @@ final class ChildServer {
             """
         let file = directory.appendingPathComponent("mosquitto.conf")
         try Data(configuration.utf8).write(to: file)
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: mosquittoPath)
-        process.arguments = ["-c", file.path]
-        process.standardError = FileHandle.nullDevice
-        try process.run()
+        let process = try ChildProcess(mosquittoPath, ["-c", file.path])
         for _ in 0..<100 where !accepts(port) { usleep(20_000) }
         return ChildServer(name: "mosquitto", process: process, directory: directory, mqttPort: port, nativePort: 0)
     }
 
     func stop() {
         process.terminate()
-        process.waitUntilExit()
+        process.wait()
         try? FileManager.default.removeItem(at: directory)
     }
 
@@ -129,23 +125,22 @@ final class ChildServer {
     }
 }
 
-/// Lines of a pipe, as they come.
+/// Lines of a process, as they come.
 private struct LineReader {
-    private let handle: FileHandle
-    private var buffer = Data()
+    private let process: ChildProcess
+    private var buffer: [UInt8] = []
 
-    init(_ handle: FileHandle) { self.handle = handle }
+    init(_ process: ChildProcess) { self.process = process }
 
     mutating func next() -> String? {
         while true {
             if let end = buffer.firstIndex(of: UInt8(ascii: "\n")) {
-                let line = String(decoding: buffer[buffer.startIndex..<end], as: UTF8.self)
-                buffer.removeSubrange(buffer.startIndex...end)
+                let line = String(decoding: buffer[..<end], as: UTF8.self)
+                buffer.removeSubrange(...end)
                 return line
             }
-            let more = handle.availableData
-            if more.isEmpty { return nil }
-            buffer.append(more)
+            guard let more = process.read() else { return nil }
+            buffer += more
         }
     }
 }

@@ -29,25 +29,10 @@ struct StartupBenchmark: ParsableCommand {
             + (median < 30 ? "met" : "MISSED")
     }
 
-    /// By posix_spawn itself: what Foundation's Process does around it takes longer than the program.
     private func runVersion() throws {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
-        defer { posix_spawn_file_actions_destroy(&actions) }
         let path = options.sluiceURL.path
-        var pid: pid_t = 0
-        let status = path.withCString { path in
-            "version".withCString { word in
-                var arguments = [UnsafeMutablePointer(mutating: path), UnsafeMutablePointer(mutating: word), nil]
-                return posix_spawn(&pid, path, &actions, nil, &arguments, environ)
-            }
-        }
-        guard status == 0 else {
-            throw BenchmarkError("\(path) cannot be started: \(String(cString: strerror(status)))")
-        }
-        var result: Int32 = 0
-        waitpid(pid, &result, 0)
-        guard result == 0 else { throw BenchmarkError("\(path) version failed") }
+        let process = try ChildProcess(path, ["version"])
+        while process.read() != nil {}
+        guard process.wait() == 0 else { throw BenchmarkError("\(path) version failed") }
     }
 }

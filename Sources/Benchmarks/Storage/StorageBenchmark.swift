@@ -8,7 +8,7 @@ import StorageService
 struct StorageBenchmark: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "storage",
-        abstract: "The storage engine alone, on files: append and sync, read back from memory and from files."
+        abstract: "The storage engine alone, on files: append and sync, read back from memory and from disk."
     )
 
     @Option(help: ArgumentHelp("Bytes of a body.", valueName: "bytes"))
@@ -27,7 +27,7 @@ struct StorageBenchmark: ParsableCommand {
         var batched = Row(name: "storage append, durable, batches of 256", server: "engine", runs: [])
         var single = Row(name: "storage append, durable, one by one", server: "engine", runs: [])
         var hot = Row(name: "storage read, from memory", server: "engine", runs: [])
-        var cold = Row(name: "storage read, from files", server: "engine", runs: [])
+        var cold = Row(name: "storage read, from disk", server: "engine", runs: [])
         for run in 1...options.runs {
             progress("storage: run \(run)")
             let parent = options.directory.map { URL(fileURLWithPath: $0) } ?? FileManager.default.temporaryDirectory
@@ -43,7 +43,7 @@ struct StorageBenchmark: ParsableCommand {
             let newest = min(end, UInt64((16 << 20) / (size + 8)))
             hot.runs.append(read(engine, partition, from: end - newest, to: end, repeats: true))
             engine.close()
-            // Too small a cache to hold anything but what is written.
+            // Opening drops the files from the system's cache, and this cache is too small to hold anything.
             engine = try EngineDriver(directory: path, tailCacheBytes: 1 << 20)
             cold.runs.append(read(engine, partition, from: 0, to: end, repeats: false))
             engine.close()
