@@ -11,7 +11,7 @@ struct ShardSimulationTests {
     }
 
     static let first = setting("SLUICE_SIM_FIRST", 1)
-    static let seeds = setting("SLUICE_SIM_SEEDS", 150)
+    static let seeds = setting("SLUICE_SIM_SEEDS", 100)
 
     @Test("whatever is asked and whatever fails, what was promised is kept")
     func shortRuns() throws {
@@ -24,7 +24,7 @@ struct ShardSimulationTests {
 
     @Test("long histories with many segments, snapshots and lives keep it too")
     func longRuns() throws {
-        for seed in Self.first..<Self.first + max(Self.seeds / 30, 1) {
+        for seed in Self.first..<Self.first + max(Self.seeds / 50, 1) {
             _ = try ShardSimulation(seed: seed).run(steps: 500)
         }
     }
@@ -39,7 +39,7 @@ struct ShardSimulationTests {
     @Test("a crash behind any disk operation loses nothing that was durable and brings nothing back")
     func crashPoints() throws {
         for seed in Self.first..<Self.first + max(Self.seeds / 50, 1) {
-            let report = try CrashPoints(seed: seed).run(steps: 150)
+            let report = try CrashPoints(seed: seed).run(steps: 60)
             #expect(report.openings > report.operations)
         }
     }
