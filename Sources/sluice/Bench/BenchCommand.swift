@@ -66,7 +66,7 @@ struct BenchProduceCommand: AsyncParsableCommand {
             options.maxBatchRecords = batch
             options.maxInFlight = inFlight
             // A little more than what is on its way, so that the next batch is ready when one is acknowledged.
-            options.bufferBytes = max(64 << 10, (inFlight + 2) * batch * (size + 48))
+            options.bufferBytes = (inFlight + 2) * (batch * (size + 16) + 80)
             options.maxBatchBytes = max(options.maxBatchBytes, min(16 << 20, batch * (size + 64)))
             let producerOptions = options
             let producer = try await calling("send to \(address)") { () async throws(SluiceClientError) in
