@@ -25,6 +25,8 @@ extension Shard {
                         DamagedRegion(start: record.position, end: record.position + UInt64(record.bytes.count))
                     )
                 }
+            } passOver: { region in
+                state.leaveGaps(for: region)
             }
         } catch {
             throw SluiceError(.storageUnavailable, "the log cannot be read: \(error.description)")

@@ -57,11 +57,24 @@ extension Shard {
                     let error = SluiceError(code, code.rendering.title, hint: "see the server's log")
                     reply(session, token, .request(.failure(error)))
                 } deferring: {
-                    deferred.append(.request(session: session, request, token: token))
+                    deferRequest(session, request, token)
                 }
             }
         }
     }
+
+    /// Keeps a request until the next segment is there.
+    private func deferRequest(_ session: UInt64, _ request: StorageRequest, _ token: UInt64) {
+        guard deferredBytes + Self.deferredRequestBytes <= options.deferredBytes else {
+            reply(session, token, .request(.failure(SluiceError(.busy, "the next segment of the log is being made"))))
+            return
+        }
+        deferredBytes += Self.deferredRequestBytes
+        deferred.append(.request(session: session, request, token: token))
+    }
+
+    /// What a request that waits counts for, about what it takes.
+    private static let deferredRequestBytes = 512
 
     enum Refusal: Error {
         case error(SluiceError)
@@ -297,9 +310,7 @@ extension Shard {
                     shard.refuse(refusal, now: now) { code in
                         shard.reply(session, token, .request(.failure(SluiceError(code, code.rendering.title))))
                     } deferring: {
-                        shard.deferred.append(
-                            .request(session: session, .createSubscription(specification), token: token)
-                        )
+                        shard.deferRequest(session, .createSubscription(specification), token)
                     }
                 }
             }

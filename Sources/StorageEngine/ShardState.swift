@@ -53,6 +53,15 @@ struct ShardState {
         return Set(files.map { IndexFile.name(segment: $0.segment, epoch: $0.epoch) })
     }
 
+    /// A part of the log is damaged: what stood there had offsets that somebody may have seen. Every partition goes on
+    /// with one that cannot have been among them, since no message takes less than a byte, until a batch behind the damage
+    /// tells the right one.
+    func leaveGaps(for region: DamagedRegion) {
+        for topic in topics.values {
+            for partition in topic.partitions { partition.nextOffset += region.end - region.start }
+        }
+    }
+
     // MARK: Applying
 
     /// A batch stands in the log, with these stamps. `batch` may be the copy that its producer sent, without them.
@@ -156,9 +165,12 @@ struct ShardState {
                     prefixOf: record.payload.slice(LogRecord.batchPrefixBytes..<record.payload.count)
                 )
             else { return false }
-            // A topic that was deleted later in the log is gone already where the snapshot is newer.
+            // The record of a topic that is unknown here was damaged. Its number is not used again.
             let id = PartitionID(topic: TopicID(rawValue: topic), index: index)
-            guard let (_, partition) = partition(id) else { return true }
+            guard let (_, partition) = partition(id) else {
+                nextTopic = max(nextTopic, topic &+ 1)
+                return true
+            }
             applyStored(
                 baseOffset: batch.baseOffset,
                 count: UInt32(batch.recordCount),

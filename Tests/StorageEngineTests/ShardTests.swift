@@ -346,6 +346,27 @@ struct ShardTests {
         #expect(bench.delivered == Array(0..<400) && bench.ended.isEmpty)
     }
 
+    @Test("the offsets of a damaged batch are not used again, and those behind it stay")
+    func damagedOffsets() throws {
+        let bench = try ShardBench()
+        let hit = try bench.createTopic("hit")
+        let other = try bench.createTopic("other")
+        for partition in [hit, other, hit, other] {
+            bench.append(partition)
+            bench.settle()
+        }
+        let entry = try #require(bench.shard.state.partition(hit)?.partition.index.entries.last)
+        let disk = bench.disk.crashed(seed: 1)
+        for file in try disk.listFilesNow() { disk.lose(file: file) }
+        disk.flipBit(segment: 0, offset: Int(entry.position) + 50, bit: 3)
+        try bench.reopen(disk)
+        #expect(bench.shard.damaged.map(\.start) == [entry.position])
+        let (first, second) = (bench.append(hit), bench.append(other))
+        bench.settle()
+        #expect(try #require(bench.appends[first]).baseOffset > 1)
+        #expect(bench.appends[second]?.baseOffset == 2)
+    }
+
     @Test("a damaged index file leads to no other partition's messages")
     func damagedIndexFile() throws {
         for seed in 0..<40 as Range<UInt64> {

@@ -54,7 +54,30 @@ extension ShardSimulation {
         let found = try observe()
         check(found, record, records, hit: isHeader ? nil : hit, keepsSnapshots: keepsSnapshots)
         try throwViolation()
+        // A torn end is taken back with all that was in it; damage is not, and its offsets are not used again.
+        if found.damaged.contains(where: { $0.start <= record.position && record.position < $0.end }) {
+            try appendEverywhere(found)
+        }
         return report
+    }
+
+    /// Appends to every partition: no offset is one that another batch has had.
+    private func appendEverywhere(_ found: ShardObservation) throws(Violation) {
+        guard let shard else { return }
+        let session = SimulatedSession(id: shard.openSession(tenant: .default))
+        sessions.append(session)
+        for topic in model.topics.indices where model.topics[topic].isUsable {
+            guard let id = model.topics[topic].id, found.topics[model.topics[topic].name]?.id == id else { continue }
+            for index in 0..<model.topics[topic].partitions {
+                let partition = PartitionID(topic: id, index: UInt16(index))
+                let batch = makeBatch(topic, partition, producer: .anonymous, sequence: 0)
+                submit(batch, .durable, session: session, shard)
+            }
+        }
+        called()
+        _ = try run { pending.isEmpty }
+        checkAnswered()
+        try throwViolation()
     }
 
     private func check(

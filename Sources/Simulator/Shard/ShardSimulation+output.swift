@@ -233,6 +233,7 @@ extension ShardSimulation: ShardOutput {
         switch error.code {
         case .storageUnavailable: checkFault(faults.hasFailedLog || faults.wasFull, error.code)
         case .storageFull: checkFault(faults.wasFull, error.code)
+        case .busy: checkFault(faults.wasFull || shardOptions.deferredBytes < 1 << 20, error.code)
         case .indeterminate:
             checkFault(faults.hasFailedLog, error.code)
             return false

@@ -219,7 +219,7 @@ extension ShardSimulation {
         }
     }
 
-    private func makeBatch(_ topic: Int, _ partition: PartitionID, producer: ProducerID, sequence: UInt32) -> Int {
+    func makeBatch(_ topic: Int, _ partition: PartitionID, producer: ProducerID, sequence: UInt32) -> Int {
         let id = model.batches.count
         let count = random.percent(80) ? Int.random(in: 1...5, using: &random) : .random(in: 5...40, using: &random)
         let isAtMostOnce = producer == .anonymous && random.percent(10)
@@ -264,7 +264,7 @@ extension ShardSimulation {
         return id
     }
 
-    private func submit(_ batch: Int, _ acknowledgement: Acknowledgement, session: SimulatedSession, _ shard: Shard) {
+    func submit(_ batch: Int, _ acknowledgement: Acknowledgement, session: SimulatedSession, _ shard: Shard) {
         let token = nextToken
         nextToken += 1
         let submission = model.submit(batch)

@@ -98,12 +98,15 @@ struct LogScanner {
     }
 
     /// Reads from `start` on and hands every good record to `apply`.
-    /// - Parameter endsHere: the log was closed cleanly at `start`: only a little is searched behind it.
+    /// - Parameters:
+    ///   - endsHere: the log was closed cleanly at `start`: only a little is searched behind it.
+    ///   - passOver: called between the records before a damaged region and those behind it.
     mutating func scan(
         from start: UInt64,
         epoch: UInt32,
         endsHere: Bool,
-        _ apply: (LogRecord.View, CommitLog.Segment) -> Void
+        _ apply: (LogRecord.View, CommitLog.Segment) -> Void,
+        passOver: (DamagedRegion) -> Void = { _ in }
     ) throws(DeviceError) -> Result {
         var damaged: [DamagedRegion] = []
         var newestEpoch = epoch
@@ -133,6 +136,7 @@ struct LogScanner {
                     let found = try findDurable(behind: position, segmentIndex: index, epoch: newestEpoch, limit: limit)
                 else { return result(end: position, used: index + 1, damaged) }
                 damaged.append(DamagedRegion(start: position, end: found.position))
+                passOver(damaged[damaged.count - 1])
                 (index, place) = (found.segmentIndex, found.offset)
                 continue
             }
@@ -153,6 +157,7 @@ struct LogScanner {
                 return result(end: end, used: index, damaged)
             }
             damaged.append(DamagedRegion(start: end, end: found.position))
+            passOver(damaged[damaged.count - 1])
             (index, place) = (found.segmentIndex, found.offset)
         }
     }
