@@ -13,6 +13,7 @@ let swiftSettings: [SwiftSetting] = [
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let deques = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let heaps = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let hummingbird = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -58,7 +59,7 @@ let package = Package(
 
         // Storage: the one boundary that everything above knows, and what stands behind it.
         target("StorageService", ["MessageModel"]),
-        target("StorageEngine", ["StorageService", "MessageModel", "CSluiceShims", deques]),
+        target("StorageEngine", ["StorageService", "MessageModel", "CSluiceShims", deques, heaps]),
         target("FileLog", ["StorageEngine", "StorageService", "MessageModel", "CSluiceShims"]),
         target("LocalStorage", ["StorageService", "StorageEngine", "FileLog", "MessageModel", nioCore, logging]),
         target("Simulator", ["StorageEngine", "StorageService", "MessageModel", "CSluiceShims"]),

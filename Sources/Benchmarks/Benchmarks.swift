@@ -7,8 +7,8 @@ struct Benchmarks: AsyncParsableCommand {
         commandName: "Benchmarks",
         abstract: "Measure the server's CPU per message, throughput and latency.",
         subcommands: [
-            StorageBenchmark.self, NativeBenchmark.self, MQTTBenchmark.self, IdleBenchmark.self, StartupBenchmark.self,
-            AllBenchmarks.self,
+            StorageBenchmark.self, RoutingBenchmark.self, NativeBenchmark.self, MQTTBenchmark.self, IdleBenchmark.self,
+            StartupBenchmark.self, AllBenchmarks.self,
         ]
     )
 
@@ -38,6 +38,9 @@ struct AllBenchmarks: AsyncParsableCommand {
         report.notes.append(try command(StartupBenchmark.self).measure())
         report.notes += try await command(IdleBenchmark.self).measure()
         report.rows += try command(StorageBenchmark.self).measure()
+        let routing = try command(RoutingBenchmark.self).measure()
+        report.rows += routing.rows
+        report.notes.append(routing.note)
         report.rows += try await command(NativeBenchmark.self).measure()
         report.rows += try await command(MQTTBenchmark.self).measure()
         report.show(options.output)

@@ -184,7 +184,7 @@ package final class LocalStorage: StorageService {
         _ session: LocalSession,
         _ batch: BatchView,
         _ partition: PartitionID,
-        _ acknowledgement: Acknowledgement,
+        _ options: AppendOptions,
         _ token: UInt64
     ) {
         eventLoop.assertInEventLoop()
@@ -192,7 +192,7 @@ package final class LocalStorage: StorageService {
             session: session.id,
             batch: batch,
             to: partition,
-            acknowledgement: acknowledgement,
+            options: options,
             token: token,
             now: .now()
         )
@@ -217,6 +217,14 @@ extension LocalStorage: ShardOutput {
 
     package func messageRouted(session id: UInt64, _ message: RoutedMessage) {
         session(id)?.delegate?.messageRouted(message)
+    }
+
+    package func consumerChanged(session id: UInt64, attachment: UInt32, isActive: Bool) {
+        session(id)?.delegate?.consumerChanged(attachment: attachment, isActive: isActive)
+    }
+
+    package func transactionNeedsResolution(session id: UInt64, _ transaction: TransactionID, owner: String) {
+        session(id)?.delegate?.transactionNeedsResolution(transaction, owner: owner)
     }
 
     package func attachmentEnded(session id: UInt64, attachment: UInt32, error: SluiceError) {
@@ -244,8 +252,8 @@ private final class LocalSession: StorageSession {
         self.delegate = delegate
     }
 
-    func append(_ batch: BatchView, to partition: PartitionID, acknowledgement: Acknowledgement, token: UInt64) {
-        storage.append(self, batch, partition, acknowledgement, token)
+    func append(_ batch: BatchView, to partition: PartitionID, options: AppendOptions, token: UInt64) {
+        storage.append(self, batch, partition, options, token)
     }
 
     func attach(_ request: AttachRequest, attachment: UInt32) {
@@ -260,6 +268,28 @@ private final class LocalSession: StorageSession {
 
     func detach(attachment: UInt32) {
         storage.withShard { shard, _ in shard.detach(session: id, attachment: attachment) }
+    }
+
+    func settle(
+        attachment: UInt32,
+        lane: UInt16,
+        first: UInt64,
+        last: UInt64,
+        _ settlement: Settlement,
+        token: UInt64?
+    ) {
+        storage.withShard { shard, now in
+            shard.settle(
+                session: id,
+                attachment: attachment,
+                lane: lane,
+                first: first,
+                last: last,
+                settlement,
+                token: token,
+                now: now
+            )
+        }
     }
 
     func addFilter(_ filter: UnsafeRawBufferPointer, id filterID: UInt32) -> SluiceError? {

@@ -236,7 +236,7 @@ extension NativeConnection {
             }
         case .done:
             respond(to: header)
-        case .producer, .fetched:
+        case .producer, .fetched, .bindings, .settled, .browsed, .transaction, .retained, .found, .redriven:
             respond(to: header, error: SluiceError(.internal, "storage answered another question"))
         }
     }
@@ -289,12 +289,12 @@ extension WireTopicDescription {
 extension WireSubscriptionDescription {
     init(_ subscription: SubscriptionDescription) {
         self.init(
-            topic: subscription.topic.rawValue,
+            topic: subscription.topic?.rawValue ?? 0,
             createdAt: subscription.createdAt,
             isAttached: subscription.isAttached,
             name: subscription.name,
             topicName: subscription.topicName,
-            partitions: subscription.partitions.map { WireBounds(from: $0.acknowledged, next: $0.nextOffset) }
+            partitions: subscription.lanes.map { WireBounds(from: $0.acknowledged, next: $0.nextOffset) }
         )
     }
 }

@@ -54,7 +54,7 @@ extension NativeConnection {
         filter: [UInt8],
         _ description: SubscriptionDescription
     ) {
-        guard let actual = gatewaySession?.topics.topic(description.topic) else {
+        guard let actual = gatewaySession?.topics.topic(description.topic ?? TopicID(rawValue: 0)) else {
             respond(to: header, error: SluiceError(.topicNotFound, "the subscription's topic is not there any more"))
             return
         }

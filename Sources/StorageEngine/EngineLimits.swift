@@ -25,6 +25,17 @@ package struct ShardOptions: Sendable, Equatable {
     package var coldReadBytes = 256 << 10
     /// Producers whose last sequence is remembered; the least recently used are forgotten beyond it.
     package var producersRemembered = 100_000
+    /// Leases and delays end at whole multiples of this, in µs: those that are close together are one timer.
+    package var timerTickMicroseconds: UInt64 = 5_000
+    /// Changes of delivery states that nobody waits for are written when they have come to so much.
+    package var journalBytes = 64 << 10
+    /// Due messages that are published in one record, and read together.
+    package var publishedAtOnce = 256
+    /// Messages that were due long ago are published no faster than this in a second, so that a backlog does not hold up
+    /// what is new.
+    package var overduePerSecond = 100_000
+    /// Transactions that may be open at a time.
+    package var openTransactions = 100_000
     /// The random number of this log: seeds every record's checksum, so that the records of another log, or bytes made
     /// to look like a record, do not pass.
     package var logIdentity: UInt32 = 0

@@ -1,6 +1,6 @@
 internal import DequeModule
 package import MessageModel
-internal import StorageService
+package import StorageService
 
 extension Shard {
     /// Appends a verified batch, see `StorageSession.append`.
@@ -8,7 +8,7 @@ extension Shard {
         session: UInt64,
         batch: BatchView,
         to id: PartitionID,
-        acknowledgement: Acknowledgement,
+        options appending: AppendOptions,
         token: UInt64,
         now: Timestamp
     ) {
@@ -22,87 +22,161 @@ extension Shard {
             return
         }
         guard deferred.isEmpty, hasOpened else {
-            deferAppend(session, batch, id, acknowledgement, token)
+            deferAppend(session, batch, id, appending, token)
             return
         }
-        let payloadBytes = LogRecord.batchPrefixBytes + batch.byteCount
-        guard batch.byteCount <= options.batchBytes, log.canHold(payloadBytes: payloadBytes) else {
+        guard batch.byteCount <= options.batchBytes,
+            log.canHold(payloadBytes: StoredBatch.heldPrefixBytes + batch.byteCount)
+        else {
             reply(session, token, .append(AppendResult(error: .tooLarge)))
             return
         }
         if batch.producer != .anonymous,
-            answerKnown(batch, partition, session: session, token: token, acknowledgement)
+            answerKnown(batch, partition, session: session, token: token, appending.acknowledgement)
         {
             return
         }
         let time = recordTime(now)
-        let baseOffset = partition.nextOffset
-        let epoch = log.epoch
-        let position: UInt64
+        let traits = batch.traits()
         do throws(CommitLog.AppendRefusal) {
-            position = try log.append(.batch, payloadBytes: payloadBytes) { payload in
-                payload.store32(id.topic.rawValue, at: 0)
-                payload.store16(id.index, at: 4)
-                payload.store16(0, at: 6)
-                let stored = UnsafeMutableRawBufferPointer(rebasing: payload[LogRecord.batchPrefixBytes...])
-                stored.copyMemory(from: batch.bytes)
-                BatchView.stamp(stored, baseOffset: baseOffset, appendTime: time, epoch: epoch)
+            if let transaction = appending.transaction {
+                guard state.transactions[transaction]?.tenant == topic.tenant, !committing.contains(transaction) else {
+                    reply(session, token, .append(AppendResult(error: .notFound)))
+                    return
+                }
+                _ = try hold(batch, .prepared, transaction: transaction, to: id, traits: traits, time: time)
+                held(session, token, batch, nil, appending.acknowledgement)
+                return
             }
+            if traits.contains(.hasDeliverAt), let latest = batch.latestDelivery, latest > time {
+                guard latest <= time.advanced(byMicroseconds: topic.policy.maxDelayMicroseconds) else {
+                    reply(session, token, .append(AppendResult(error: .invalidArgument)))
+                    return
+                }
+                let position = try hold(batch, .scheduled, to: id, traits: traits, time: time)
+                let first = ScheduledID(position: LogPosition(rawValue: position), record: 0)
+                held(session, token, batch, first, appending.acknowledgement)
+                return
+            }
+            try publishNow(session, token, batch, topic, partition, traits, time, appending.acknowledgement)
         } catch {
             refuse(error, now: now) { code in
                 reply(session, token, .append(AppendResult(error: code)))
             } deferring: {
-                deferAppend(session, batch, id, acknowledgement, token)
+                deferAppend(session, batch, id, appending, token)
             }
-            return
+        }
+    }
+
+    /// A batch was stored that is published later.
+    private func held(
+        _ session: UInt64,
+        _ token: UInt64,
+        _ batch: BatchView,
+        _ scheduled: ScheduledID?,
+        _ acknowledgement: Acknowledgement
+    ) {
+        guard acknowledgement != .none else { return }
+        let result = AppendResult(
+            baseOffset: .max,
+            recordCount: UInt32(batch.recordCount),
+            position: LogPosition(rawValue: log.end),
+            scheduled: scheduled
+        )
+        log.wantDurable()
+        unsettled.append(Unsettled(end: log.end, kind: .answered(session: session, token: token, result)))
+    }
+
+    /// Stores a batch whose messages are visible as soon as it is durable.
+    private func publishNow(
+        _ session: UInt64,
+        _ token: UInt64,
+        _ batch: BatchView,
+        _ topic: TopicState,
+        _ partition: IndexedSequence,
+        _ traits: BatchTraits,
+        _ time: Timestamp,
+        _ acknowledgement: Acknowledgement
+    ) throws(CommitLog.AppendRefusal) {
+        var routes = self.routes
+        self.routes = []
+        routes.removeAll(keepingCapacity: true)
+        defer { self.routes = routes }
+        if state.hasInboxes(topic.tenant) {
+            state.collectRoutes(batch, topic: topic, first: 0, count: batch.recordCount, into: &routes)
+            guard routes.isEmpty || hasRoom(for: routes) else {
+                reply(session, token, .append(AppendResult(error: .quotaExceeded)))
+                return
+            }
+        }
+        let id = partition.partition
+        let baseOffset = partition.nextOffset
+        let epoch = log.epoch
+        let payloadBytes = LogRecord.batchPrefixBytes + batch.byteCount
+        let position = try log.append(.batch, payloadBytes: payloadBytes) { payload in
+            payload.store32(id.topic.rawValue, at: 0)
+            payload.store16(id.index, at: 4)
+            payload.store16(traits.rawValue, at: 6)
+            let stored = UnsafeMutableRawBufferPointer(rebasing: payload[LogRecord.batchPrefixBytes...])
+            stored.copyMemory(from: batch.bytes)
+            BatchView.stamp(stored, baseOffset: baseOffset, appendTime: time, epoch: epoch)
+        }
+        let segment = log.active.number
+        let recordBytes = Int(log.end - position)
+        state.applyStored(
+            baseOffset: baseOffset,
+            appendTime: time,
+            batch: batch,
+            in: partition,
+            position: position,
+            recordBytes: recordBytes,
+            segment: segment
+        )
+        grew(partition)
+        if !routes.isEmpty {
+            let entry = IndexEntry(
+                baseOffset: baseOffset,
+                position: position,
+                appendTime: time.rawValue,
+                recordBytes: UInt32(recordBytes),
+                count: UInt16(batch.recordCount)
+            )
+            for route in routes {
+                if let lane = state.apply(route, entry, segment: segment) { grew(lane.sequence) }
+            }
+            limit(routes, expires: traits.contains(.hasExpiry), now: time)
         }
         stored(
             session: session,
             token: token,
             batch: batch,
             topic: topic,
-            partition: partition,
+            baseOffset: baseOffset,
             position: position,
-            time: time,
             acknowledgement: acknowledgement
         )
     }
 
-    /// The batch is in the log's memory: everything that follows from that.
+    /// The batch is in the log's memory: who is to be told, and when.
     private func stored(
         session: UInt64,
         token: UInt64,
         batch: BatchView,
         topic: TopicState,
-        partition: PartitionState,
+        baseOffset: UInt64,
         position: UInt64,
-        time: Timestamp,
         acknowledgement: Acknowledgement
     ) {
-        let baseOffset = partition.nextOffset
-        let count = UInt32(batch.recordCount)
-        state.applyStored(
-            baseOffset: baseOffset,
-            count: count,
-            appendTime: time,
-            batch: batch,
-            in: partition,
-            position: position,
-            recordBytes: Int(log.end - position),
-            segment: log.active.number
-        )
         let routable = RoutableBatch(
             session: session,
             topic: topic,
-            partition: partition,
             position: position,
-            nextOffset: partition.nextOffset,
             isRouted: batch.attributes.contains(.atMostOnce)
         )
         if routable.isRouted { self.routable.append(routable) }
         let result = AppendResult(
             baseOffset: baseOffset,
-            recordCount: count,
+            recordCount: UInt32(batch.recordCount),
             position: LogPosition(rawValue: log.end)
         )
         unsettled.append(
@@ -133,12 +207,12 @@ extension Shard {
     /// Answers a batch that must not be appended; false for a new one.
     private func answerKnown(
         _ batch: BatchView,
-        _ partition: PartitionState,
+        _ partition: IndexedSequence,
         session: UInt64,
         token: UInt64,
         _ acknowledgement: Acknowledgement
     ) -> Bool {
-        switch state.producers.judge(batch, partition: partition.id) {
+        switch state.producers.judge(batch, partition: partition.partition) {
         case .new:
             return false
         case .fenced:
@@ -159,7 +233,7 @@ extension Shard {
             )
             // The first one may still be on its way to the disk: everything so far must be there before this is said.
             log.wantDurable()
-            unsettled.append(Unsettled(end: log.end, kind: .duplicate(session: session, token: token, result)))
+            unsettled.append(Unsettled(end: log.end, kind: .answered(session: session, token: token, result)))
         }
         return true
     }
@@ -168,19 +242,19 @@ extension Shard {
         _ session: UInt64,
         _ batch: BatchView,
         _ id: PartitionID,
-        _ acknowledgement: Acknowledgement,
+        _ options: AppendOptions,
         _ token: UInt64
     ) {
         if log.failure != nil {
             reply(session, token, .append(AppendResult(error: .storageUnavailable)))
             return
         }
-        guard deferredBytes + batch.byteCount <= options.deferredBytes else {
+        guard deferredBytes + batch.byteCount <= self.options.deferredBytes else {
             reply(session, token, .append(AppendResult(error: .busy)))
             return
         }
         deferredBytes += batch.byteCount
-        deferred.append(.append(session: session, Array(batch.bytes), id, acknowledgement, token: token))
+        deferred.append(.append(session: session, Array(batch.bytes), id, options, token: token))
     }
 
     /// Why the log took no record, as its caller hears it.
@@ -203,5 +277,17 @@ extension Shard {
             }
             answer(.storageUnavailable)
         }
+    }
+}
+
+extension BatchView {
+    /// The latest time that a record waits for; nil where none does.
+    var latestDelivery: Timestamp? {
+        var latest: UInt64?
+        var cursor = records
+        while let record = cursor.next() {
+            if let time = PropertyCursor.number(.deliverAt, in: record.properties) { latest = max(latest ?? 0, time) }
+        }
+        return latest.map { Timestamp(rawValue: $0) }
     }
 }

@@ -24,7 +24,7 @@ extension Shard {
             session: session,
             token: token,
             request: request,
-            reader: PartitionReader(partition: partition, offset: request.offset, owner: nil),
+            reader: SequenceReader(partition, offset: request.offset, owner: nil),
             deadline: now.advanced(byMicroseconds: request.waitMicroseconds),
             shard: self
         )
@@ -44,7 +44,7 @@ extension Shard {
     func withdraw(_ task: FetchTask) {
         task.isDone = true
         waitingFetches[ObjectIdentifier(task)] = nil
-        task.reader.partition.waiters.removeAll { $0 === task.reader }
+        task.reader.sequence.waiters.removeAll { $0 === task.reader }
     }
 
     func runFetches(now: Timestamp) {
@@ -65,30 +65,30 @@ extension Shard {
         let limit = min(task.request.maxBytes, Limits.batchBytes)
         while true {
             switch task.reader.next(log: log, requests: &coldRequests) {
-            case .batch(let batch, let entry):
+            case .batch(let batch, let place):
                 if !task.bytes.isEmpty, task.bytes.count + batch.byteCount > limit {
                     finish(task)
                     return
                 }
                 task.bytes.append(contentsOf: batch.bytes)
-                task.reader.advance(behind: entry)
+                task.reader.advance(behind: place)
                 if task.bytes.count >= limit {
                     finish(task)
                     return
                 }
             case .atEnd:
-                if !task.bytes.isEmpty || now >= task.deadline || task.reader.partition.isDeleted {
+                if !task.bytes.isEmpty || now >= task.deadline || task.reader.sequence.isDeleted {
                     finish(task)
-                } else if !task.reader.partition.waiters.contains(where: { $0 === task.reader }) {
-                    task.reader.partition.waiters.append(task.reader)
+                } else if !task.reader.sequence.waiters.contains(where: { $0 === task.reader }) {
+                    task.reader.sequence.waiters.append(task.reader)
                 }
                 return
             case .pending:
                 if !task.bytes.isEmpty { finish(task) }
                 return
-            case .damaged(let entry):
+            case .damaged(let range):
                 if task.bytes.isEmpty {
-                    finish(task, .failure(damage(entry, task.reader.partition)))
+                    finish(task, .failure(damage(range, task.reader.sequence)))
                 } else {
                     finish(task)
                 }
@@ -98,7 +98,7 @@ extension Shard {
     }
 
     private func finish(_ task: FetchTask) {
-        let partition = task.reader.partition
+        let partition = task.reader.sequence
         let answer = FetchReply(
             batches: task.bytes,
             firstOffset: partition.firstOffset,

@@ -31,9 +31,7 @@ extension Shard {
         } catch {
             throw SluiceError(.storageUnavailable, "the log cannot be read: \(error.description)")
         }
-        for topic in state.topics.values {
-            for partition in topic.partitions { partition.visibleOffset = partition.nextOffset }
-        }
+        state.beginLife()
         restoreHeaders(of: result.segments, device: device, identity: options.logIdentity)
         // Segments that hold nothing of this log are made anew when they are needed.
         let newest = result.segments.last
@@ -71,9 +69,6 @@ extension Shard {
         options: ShardOptions,
         segments: [CommitLog.Segment]
     ) throws(SluiceError) -> Recovered {
-        let segmentOf: (UInt64) -> UInt64? = { position in
-            segments.first { $0.base <= position && position < $0.end }?.number
-        }
         var recovered = Recovered(state: ShardState(producersRemembered: options.producersRemembered))
         var unusedIndexFiles: [String] = []
         do throws(DeviceError) {
@@ -88,8 +83,7 @@ extension Shard {
                 let reading = Snapshot.decode(
                     bytes,
                     identity: options.logIdentity,
-                    producersRemembered: options.producersRemembered,
-                    segmentOf: segmentOf
+                    producersRemembered: options.producersRemembered
                 )
                 switch reading {
                 case .read(let state, let position, let isClean):

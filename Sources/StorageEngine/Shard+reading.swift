@@ -25,7 +25,7 @@ extension Shard {
         readySearches.append(search)
     }
 
-    func wakeReaders(of partition: PartitionState) {
+    func wakeReaders(of partition: IndexedSequence) {
         guard !partition.waiters.isEmpty else { return }
         let waiters = partition.waiters
         partition.waiters.removeAll(keepingCapacity: true)
@@ -73,9 +73,17 @@ extension Shard {
             let attachment = makeAttachment(session, id, topic, request, nil)
             begin(attachment, partitions: [partition], at: start)
         case .subscription(let name):
-            guard let subscription = state.subscription(named: name, tenant: tenant),
-                let topic = state.topics[subscription.topic]
-            else { throw unknownSubscription(name) }
+            guard let subscription = state.subscription(named: name, tenant: tenant) else {
+                throw unknownSubscription(name)
+            }
+            guard let topic = subscription.topic, subscription.consumers.isEmpty else {
+                throw SluiceError(
+                    .subscriptionInUse,
+                    subscription.isInbox
+                        ? "'\(name)' is an inbox: it has no positions" : "subscription '\(name)' has consumers",
+                    hint: "attach as a consumer"
+                )
+            }
             if let other = subscription.reader, !other.isDetached {
                 guard !request.consumer.isEmpty, other.consumer == request.consumer else {
                     throw SluiceError(
@@ -90,10 +98,16 @@ extension Shard {
             subscription.reader = attachment
             for (index, partition) in topic.partitions.enumerated() {
                 attachment.readers.append(
-                    PartitionReader(partition: partition, offset: subscription.acknowledged[index], owner: attachment)
+                    SequenceReader(
+                        partition,
+                        offset: subscription.lane(UInt16(index))?.delivery.watermark ?? partition.firstOffset,
+                        owner: attachment
+                    )
                 )
             }
             enqueue(attachment)
+        case .consumer(let name, _):
+            try attachConsumer(of: name, session: session, tenant: tenant, request, id: id)
         }
     }
 
@@ -103,17 +117,18 @@ extension Shard {
         SluiceError(.subscriptionNotFound, "there is no subscription '\(name)'")
     }
 
-    private func makeAttachment(
+    func makeAttachment(
         _ session: UInt64,
         _ id: UInt32,
-        _ topic: TopicState,
+        _ topic: TopicState?,
         _ request: AttachRequest,
-        _ subscription: CursorSubscription?
+        _ subscription: Subscription?
     ) -> Attachment {
+        let tenant = slot(session).map { sessions[$0].tenant } ?? .default
         let attachment = Attachment(
             session: session,
             id: id,
-            tenant: topic.tenant,
+            tenant: tenant,
             topic: topic,
             request: request,
             subscription: subscription,
@@ -123,11 +138,11 @@ extension Shard {
         return attachment
     }
 
-    private func begin(_ attachment: Attachment, partitions: [PartitionState], at start: StartPosition) {
+    private func begin(_ attachment: Attachment, partitions: [IndexedSequence], at start: StartPosition) {
         find(start, in: partitions) { [weak attachment] shard, offsets in
             guard let attachment, !attachment.isDetached else { return }
             attachment.readers = zip(partitions, offsets).map { partition, offset in
-                PartitionReader(partition: partition, offset: offset, owner: attachment)
+                SequenceReader(partition, offset: offset, owner: attachment)
             }
             shard.enqueue(attachment)
         }
@@ -136,7 +151,7 @@ extension Shard {
     /// Finds where a start position is in each of some partitions.
     func find(
         _ start: StartPosition,
-        in partitions: [PartitionState],
+        in partitions: [IndexedSequence],
         completion: @escaping (Shard, [UInt64]) -> Void
     ) {
         switch start {
@@ -155,7 +170,12 @@ extension Shard {
     package func grantCredit(session: UInt64, attachment id: UInt32, messages: UInt64, bytes: UInt64) {
         guard let slot = slot(session), let attachment = sessions[slot].attachments[id] else { return }
         attachment.grant(messages: messages, bytes: bytes)
-        if attachment.hasCredit { enqueue(attachment) }
+        guard attachment.hasCredit else { return }
+        if attachment.leaseOwner == nil {
+            enqueue(attachment)
+        } else if let subscription = attachment.subscription {
+            enqueue(subscription)
+        }
     }
 
     package func detach(session: UInt64, attachment id: UInt32) {
@@ -170,7 +190,8 @@ extension Shard {
 
     func detach(_ attachment: Attachment) {
         attachment.isDetached = true
-        for reader in attachment.readers { reader.partition.waiters.removeAll { $0 === reader } }
+        for reader in attachment.readers { reader.sequence.waiters.removeAll { $0 === reader } }
+        if attachment.leaseOwner != nil { detachConsumer(attachment) }
         if let subscription = attachment.subscription, subscription.reader === attachment { subscription.reader = nil }
         if let slot = slot(attachment.session) { sessions[slot].attachments[attachment.id] = nil }
     }
@@ -219,18 +240,18 @@ extension Shard {
     /// Delivers the next batch of one partition.
     /// - Returns: its size; nil where there is none now.
     private func deliverNext(
-        of reader: PartitionReader,
+        of reader: SequenceReader,
         to attachment: Attachment,
         output: any ShardOutput
     ) -> Int? {
         switch reader.next(log: log, requests: &coldRequests) {
-        case .batch(let batch, let entry):
-            let skipped = reader.offset > entry.baseOffset ? Int(reader.offset - entry.baseOffset) : 0
+        case .batch(let batch, let place):
+            let skipped = place.first + (reader.offset > place.baseOffset ? Int(reader.offset - place.baseOffset) : 0)
             var ranges = rangeScratch
             rangeScratch = []
             ranges.removeAll(keepingCapacity: true)
             let messages = selectRecords(of: batch, from: skipped, for: attachment, into: &ranges)
-            reader.advance(behind: entry)
+            reader.advance(behind: place)
             if messages > 0 {
                 attachment.use(messages: messages, bytes: batch.byteCount)
                 ranges.withUnsafeBufferPointer { ranges in
@@ -238,7 +259,7 @@ extension Shard {
                         session: attachment.session,
                         BatchDelivery(
                             attachment: attachment.id,
-                            partition: reader.partition.id,
+                            partition: place.partition,
                             batch: batch,
                             ranges: ranges
                         )
@@ -248,21 +269,26 @@ extension Shard {
             rangeScratch = ranges
             return batch.byteCount
         case .atEnd:
-            if !reader.partition.waiters.contains(where: { $0 === reader }) { reader.partition.waiters.append(reader) }
+            wait(reader)
             return nil
         case .pending:
             return nil
-        case .damaged(let entry):
-            end(attachment, damage(entry, reader.partition))
+        case .damaged(let range):
+            end(attachment, damage(range, reader.sequence))
             return nil
         }
     }
 
-    func damage(_ entry: IndexEntry, _ partition: PartitionState) -> SluiceError {
+    /// The reader's owner is told when there is more.
+    func wait(_ reader: SequenceReader) {
+        if !reader.sequence.waiters.contains(where: { $0 === reader }) { reader.sequence.waiters.append(reader) }
+    }
+
+    func damage(_ range: Range<UInt64>, _ sequence: IndexedSequence) -> SluiceError {
         SluiceError(
             .internal,
-            "messages \(entry.baseOffset) to \(entry.nextOffset - 1) of partition \(partition.id.index) are damaged on disk",
-            hint: "read on from offset \(entry.nextOffset), or commit it for a subscription"
+            "messages \(range.lowerBound) to \(range.upperBound - 1) of partition \(sequence.id.index) are damaged on disk",
+            hint: "read on from offset \(range.upperBound), or commit it for a subscription"
         )
     }
 
@@ -283,7 +309,7 @@ extension Shard {
         var messages = 0
         var cursor = batch.records
         attachment.filter.withUnsafeBytes { filter in
-            attachment.topic.info.nameBytes.withUnsafeBytes { topic in
+            (attachment.topic?.info.nameBytes ?? []).withUnsafeBytes { topic in
                 while let record = cursor.next() {
                     let index = cursor.index - 1
                     guard index >= first, withName(of: record, topic: topic, { NameFilter.matches(filter, name: $0) })
@@ -330,7 +356,7 @@ extension Shard {
         for (index, reader) in search.readers.enumerated() where search.found[index] == nil {
             guard reader.outstanding == nil else { continue }
             let entry = reader.entry(for: .time(search.time), log: log, requests: &coldRequests)
-            let visible = reader.partition.visibleOffset
+            let visible = reader.sequence.visibleOffset
             if let entry {
                 let isVisible = entry.baseOffset < visible
                 search.found[index] = (

@@ -32,10 +32,7 @@ extension Shard {
             case .deleteSubscription(let name):
                 try deleteSubscription(name, tenant, session, token)
             case .describeSubscription(let name):
-                guard let subscription = state.subscription(named: name, tenant: tenant) else {
-                    throw .error(unknownSubscription(name))
-                }
-                answer(session, token, .subscription(describe(subscription)))
+                answer(session, token, .subscription(describe(try subscription(named: name, tenant))))
             case .listSubscriptions(let after, let limit):
                 let all = state.subscriptions.values.filter { $0.tenant == tenant }.map(\.name).sorted()
                 let (names, next) = Self.page(all, after: after, limit: limit)
@@ -43,6 +40,37 @@ extension Shard {
                 answer(session, token, .subscriptions(found, next: next))
             case .commit(let name, let partition, let offset):
                 try commit(name, partition, offset, tenant, session, token)
+            case .updateSubscription(let name, let policy):
+                try updateSubscription(name, policy, tenant, session, token)
+            case .bind(let name, let binding):
+                try bind(name, binding, tenant, session, token)
+            case .unbind(let name, let binding):
+                try unbind(name, binding, tenant, session, token)
+            case .listBindings(let name):
+                let subscription = try subscription(named: name, tenant)
+                answer(session, token, .bindings(subscription.bindings.map(\.binding)))
+            case .seek(let name, let target):
+                try seek(name, target, tenant, session, token, now)
+            case .pause(let name, let isPaused):
+                try pause(name, isPaused, tenant, session, token)
+            case .settle(let receipts, let settlement):
+                settle(receipts, settlement, session: session, token: token, now: now)
+            case .browse(let name, let lane, let from, let maxMessages):
+                try browse(name, lane: lane, from: from, maxMessages, tenant, session, token)
+            case .beginTransaction(let specification):
+                try beginTransaction(specification, tenant, session, token, now)
+            case .settleInTransaction(let id, let receipts):
+                try settleInTransaction(id, receipts, tenant, session, token)
+            case .commitTransaction(let id):
+                try commitTransaction(id, tenant, session, token, now)
+            case .rollBackTransaction(let id):
+                try rollBackTransaction(id, tenant, session, token)
+            case .adoptTransactions(let owner):
+                adoptTransactions(of: owner, tenant, session, token, now)
+            case .cancelScheduled(let id):
+                cancelScheduled(id, tenant: tenant, session: session, token: token, now: now)
+            case .scanRetained, .lookUp, .redrive:
+                throw .error(SluiceError(.notSupported, "this is not supported yet"))
             case .health:
                 answer(session, token, .health(health))
             case .unsupported(let verb):
@@ -64,7 +92,7 @@ extension Shard {
     }
 
     /// Keeps a request until the next segment is there.
-    private func deferRequest(_ session: UInt64, _ request: StorageRequest, _ token: UInt64) {
+    func deferRequest(_ session: UInt64, _ request: StorageRequest, _ token: UInt64) {
         guard deferredBytes + Self.deferredRequestBytes <= options.deferredBytes else {
             reply(session, token, .request(.failure(SluiceError(.busy, "the next segment of the log is being made"))))
             return
@@ -81,19 +109,19 @@ extension Shard {
         case log(CommitLog.AppendRefusal)
     }
 
-    private func answer(_ session: UInt64, _ token: UInt64, _ reply: StorageReply) {
+    func answer(_ session: UInt64, _ token: UInt64, _ reply: StorageReply) {
         self.reply(session, token, .request(.success(reply)))
     }
 
     /// Answers once everything appended so far is durable.
-    private func answerDurably(_ session: UInt64, _ token: UInt64, _ reply: StorageReply) {
+    func answerDurably(_ session: UInt64, _ token: UInt64, _ reply: StorageReply) {
         log.wantDurable()
         let waiting = Reply(session: session, token: token, kind: .request(.success(reply)))
         unsettled.append(Unsettled(end: log.end, kind: .reply(waiting)))
     }
 
     /// Appends a record of a definition.
-    private func appendRecord(_ kind: LogRecord.Kind, _ write: (inout ByteWriter) -> Void) throws(Refusal) {
+    func appendRecord(_ kind: LogRecord.Kind, _ write: (inout ByteWriter) -> Void) throws(Refusal) {
         var writer = ByteWriter()
         write(&writer)
         guard log.canHold(payloadBytes: writer.bytes.count) else {
@@ -101,6 +129,8 @@ extension Shard {
         }
         guard hasOpened, deferred.isEmpty else { throw .log(.waitsForSegment) }
         do throws(CommitLog.AppendRefusal) {
+            // What was delivered and settled before it comes before it.
+            try flushJournal()
             _ = try log.append(kind, payloadBytes: writer.bytes.count) { $0.copyBytes(from: writer.bytes) }
         } catch {
             throw .log(error)
@@ -128,7 +158,8 @@ extension Shard {
     ) throws(Refusal) {
         do throws(SluiceError) { try Self.check(specification) } catch { throw .error(error) }
         if let topic = state.topic(named: specification.name, tenant: tenant) {
-            guard topic.info.partitions == specification.partitions, topic.info.captures == specification.captures
+            guard topic.info.partitions == specification.partitions, topic.info.captures == specification.captures,
+                topic.policy == specification.policy
             else {
                 throw .error(
                     SluiceError(.alreadyExists, "topic '\(specification.name)' exists with other settings")
@@ -190,6 +221,9 @@ extension Shard {
             throw .error(SluiceError(.invalidArgument, "the built-in topic cannot be deleted"))
         }
         try appendRecord(.topicDeleted) { $0.write32(topic.info.id.rawValue) }
+        for subscription in state.subscriptions.values where subscription.topic === topic {
+            endConsumers(of: subscription, SluiceError(.topicNotFound, "topic '\(name)' was deleted"))
+        }
         state.applyTopicDeleted(topic.info.id)
         for slot in sessions where slot.isOpen {
             for attachment in slot.attachments.values where attachment.topic === topic {
@@ -206,6 +240,7 @@ extension Shard {
             name: topic.info.name,
             captures: topic.info.captures,
             createdAt: topic.createdAt,
+            policy: topic.policy,
             partitions: topic.partitions.map {
                 TopicDescription.Partition(firstOffset: $0.firstOffset, nextOffset: $0.visibleOffset)
             }
@@ -234,8 +269,8 @@ extension Shard {
         }
         let answer = ProducerReply(
             producer: producer,
-            epoch: state.producers.epoch(of: producer, partition: partition.id),
-            nextSequence: state.producers.nextSequence(of: producer, partition: partition.id)
+            epoch: state.producers.epoch(of: producer, partition: partition.partition),
+            nextSequence: state.producers.nextSequence(of: producer, partition: partition.partition)
         )
         self.answer(session, token, .producer(answer))
     }
@@ -261,139 +296,6 @@ extension Shard {
                 }
             )
         }
-    }
-
-    // MARK: Subscriptions
-
-    private func createSubscription(
-        _ specification: SubscriptionSpecification,
-        _ tenant: TenantID,
-        _ session: UInt64,
-        _ token: UInt64,
-        _ now: Timestamp
-    ) throws(Refusal) {
-        let nameBytes = specification.name.utf8.count
-        guard nameBytes > 0, nameBytes <= Limits.subscriptionNameBytes else {
-            throw .error(
-                SluiceError(.invalidName, "a subscription's name has 1 to \(Limits.subscriptionNameBytes) bytes")
-            )
-        }
-        guard let topic = state.topics[specification.topic], topic.tenant == tenant else {
-            throw .error(SluiceError(.topicNotFound, "the topic does not exist"))
-        }
-        if try answerExisting(specification, tenant, session, token) { return }
-        guard hasOpened, deferred.isEmpty else { throw .log(.waitsForSegment) }
-        find(specification.start, in: topic.partitions) { shard, offsets in
-            // A search takes time: those who asked may be gone, and the topic too.
-            guard shard.slot(session) != nil else { return }
-            do throws(Refusal) {
-                guard shard.state.topics[topic.info.id] === topic else {
-                    throw .error(SluiceError(.topicNotFound, "the topic does not exist"))
-                }
-                // Another may have created it meanwhile.
-                if try shard.answerExisting(specification, tenant, session, token) { return }
-                let definition = SubscriptionDefinition(
-                    id: SubscriptionID(rawValue: shard.state.nextSubscription),
-                    tenant: tenant,
-                    createdAt: shard.recordTime(now),
-                    topic: specification.topic,
-                    name: specification.name,
-                    acknowledged: offsets
-                )
-                try shard.appendRecord(.subscriptionCreated) { definition.encode(to: &$0) }
-                let created = shard.state.applySubscriptionCreated(definition)
-                shard.answerDurably(session, token, .subscriptionCreated(shard.describe(created), isNew: true))
-            } catch {
-                switch error {
-                case .error(let error): shard.reply(session, token, .request(.failure(error)))
-                case .log(let refusal):
-                    shard.refuse(refusal, now: now) { code in
-                        shard.reply(session, token, .request(.failure(SluiceError(code, code.rendering.title))))
-                    } deferring: {
-                        shard.deferRequest(session, .createSubscription(specification), token)
-                    }
-                }
-            }
-        }
-    }
-
-    private func answerExisting(
-        _ specification: SubscriptionSpecification,
-        _ tenant: TenantID,
-        _ session: UInt64,
-        _ token: UInt64
-    ) throws(Refusal) -> Bool {
-        guard let known = state.subscription(named: specification.name, tenant: tenant) else { return false }
-        guard known.topic == specification.topic else {
-            throw .error(SluiceError(.alreadyExists, "subscription '\(specification.name)' exists on another topic"))
-        }
-        answerDurably(session, token, .subscriptionCreated(describe(known), isNew: false))
-        return true
-    }
-
-    private func deleteSubscription(
-        _ name: String,
-        _ tenant: TenantID,
-        _ session: UInt64,
-        _ token: UInt64
-    ) throws(Refusal) {
-        guard let subscription = state.subscription(named: name, tenant: tenant) else {
-            throw .error(unknownSubscription(name))
-        }
-        try appendRecord(.subscriptionDeleted) { $0.write32(subscription.id.rawValue) }
-        if let reader = subscription.reader {
-            end(reader, SluiceError(.subscriptionNotFound, "subscription '\(name)' was deleted"))
-        }
-        state.applySubscriptionDeleted(subscription.id)
-        answerDurably(session, token, .done)
-    }
-
-    private func commit(
-        _ name: String,
-        _ id: PartitionID,
-        _ offset: UInt64,
-        _ tenant: TenantID,
-        _ session: UInt64,
-        _ token: UInt64
-    ) throws(Refusal) {
-        guard let subscription = state.subscription(named: name, tenant: tenant) else {
-            throw .error(unknownSubscription(name))
-        }
-        guard id.topic == subscription.topic, let (_, partition) = state.partition(id) else {
-            throw .error(SluiceError(.invalidArgument, "subscription '\(name)' does not read this partition"))
-        }
-        guard offset <= partition.visibleOffset else {
-            throw .error(
-                SluiceError(
-                    .offsetOutOfRange,
-                    "offset \(offset) is behind the end, which is \(partition.visibleOffset)"
-                )
-            )
-        }
-        if offset > subscription.acknowledged[Int(id.index)] {
-            try appendRecord(.commit) { writer in
-                writer.write32(subscription.id.rawValue)
-                writer.write16(id.index)
-                writer.write16(0)
-                writer.write64(offset)
-            }
-            state.applyCommit(subscription.id, partition: Int(id.index), offset: offset)
-        }
-        answerDurably(session, token, .done)
-    }
-
-    private func describe(_ subscription: CursorSubscription) -> SubscriptionDescription {
-        let topic = state.topics[subscription.topic]
-        return SubscriptionDescription(
-            name: subscription.name,
-            topic: subscription.topic,
-            topicName: topic?.info.name ?? "",
-            createdAt: subscription.createdAt,
-            isAttached: subscription.reader?.isDetached == false,
-            partitions: zip(subscription.acknowledged, topic?.partitions ?? []).map { acknowledged, partition in
-                SubscriptionDescription.Partition(acknowledged: acknowledged, nextOffset: partition.visibleOffset)
-            }
-        )
     }
 
     // MARK: Health

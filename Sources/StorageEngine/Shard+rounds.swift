@@ -6,15 +6,22 @@ extension Shard {
     /// Does everything that came together since the last round: writes, syncs, reports, delivers.
     /// - Returns: whether another round should follow at once, because something was left for fairness.
     package func runRound(now: Timestamp, output: any ShardOutput) -> Bool {
+        clock = max(clock, now)
         openEpoch(now: now)
         replayDeferred(now: now)
+        runTimers(now: now, output: output)
+        publishDue(now: now)
+        runRecordFetches()
+        runDead(now: now, output: output)
         routeUndurable(output: output)
+        writeJournal(now: now)
         flush(now: now)
         reportFailure(output: output)
         acknowledgeWritten(output: output)
         settle(output: output)
         emitOutbox(output: output)
         deliver(output: output)
+        dispatch(now: now, output: output)
         runSearches()
         runFetches(now: now)
         advanceSnapshots(now: now, output: output)
@@ -22,7 +29,8 @@ extension Shard {
         issueColdReads()
         log.trimCache(settled: unsettled.first.map { min($0.end, log.durable) } ?? log.durable)
         return !readyAttachments.isEmpty || !readyFetches.isEmpty || !readySearches.isEmpty || !outbox.isEmpty
-            || !routable.isEmpty || log.needsFlush
+            || !routable.isEmpty || !readySubscriptions.isEmpty || !readyFetchesOfRecords.isEmpty
+            || !readyDead.isEmpty || log.needsFlush
     }
 
     /// Writes the first record of this epoch. Until it is durable the shard is not ready: only then is it known that
@@ -52,19 +60,20 @@ extension Shard {
         }
         guard canReplay else { return }
         canReplay = false
+        wakeDead()
         let waiting = deferred
         deferred = []
         deferredBytes = 0
         for item in waiting {
             switch item {
-            case .append(let session, let bytes, let partition, let acknowledgement, let token):
+            case .append(let session, let bytes, let partition, let options, let token):
                 bytes.withUnsafeBytes { bytes in
                     guard let batch = BatchView(prefixOf: bytes) else { return }
                     append(
                         session: session,
                         batch: batch,
                         to: partition,
-                        acknowledgement: acknowledgement,
+                        options: options,
                         token: token,
                         now: now
                     )
@@ -100,7 +109,7 @@ extension Shard {
         // What has been written and synced before has been.
         acknowledgeWritten(output: output)
         settle(output: output)
-        guard !unwritten.isEmpty || !unsettled.isEmpty || !deferred.isEmpty else { return }
+        guard !unwritten.isEmpty || !unsettled.isEmpty || !deferred.isEmpty || !journalWaiters.isEmpty else { return }
         let error = SluiceError(
             .indeterminate,
             "the log failed while this was being stored: \(failure.description)",
@@ -108,6 +117,9 @@ extension Shard {
         )
         while let item = unwritten.popFirst() { fail(item, error) }
         while let item = unsettled.popFirst() { fail(item, error) }
+        growth.removeAll()
+        for waiting in journalWaiters { reply(waiting.session, waiting.token, .request(.failure(error))) }
+        journalWaiters = []
         while let item = deferred.popFirst() {
             switch item {
             case .append(let session, _, _, _, let token):
@@ -130,11 +142,11 @@ extension Shard {
         switch item.kind {
         case .batch(let session, let token, _, _, let acknowledges):
             if acknowledges { reply(session, token, .append(AppendResult(error: error.code))) }
-        case .duplicate(let session, let token, _):
+        case .answered(let session, let token, _):
             reply(session, token, .append(AppendResult(error: error.code)))
         case .reply(let waiting):
             reply(waiting.session, waiting.token, .request(.failure(error)))
-        case .opened:
+        case .published, .opened:
             break
         }
     }
@@ -154,22 +166,33 @@ extension Shard {
 
     /// Reports what has become durable, and shows it to readers.
     private func settle(output: any ShardOutput) {
+        while let first = growth.first, first.end <= log.durable {
+            growth.removeFirst()
+            first.sequence.visibleOffset = first.nextOffset
+            if let inbox = first.sequence.inbox {
+                grew(inbox, lane: first.sequence.id.index)
+            } else {
+                wakeReaders(of: first.sequence)
+            }
+        }
         while let first = unsettled.first, first.end <= log.durable {
             unsettled.removeFirst()
             switch first.kind {
             case .batch(let session, let token, let batch, let result, let acknowledges):
-                batch.partition.visibleOffset = batch.nextOffset
-                wakeReaders(of: batch.partition)
                 if acknowledges, slot(session) != nil {
                     output.appendCompleted(session: session, token: token, result: result)
                 }
                 if !batch.isRouted { route(batch, output: output) }
-            case .duplicate(let session, let token, let result):
+            case .answered(let session, let token, let result):
                 if slot(session) != nil { output.appendCompleted(session: session, token: token, result: result) }
+            case .published(let batches):
+                for batch in batches { route(batch, output: output) }
             case .reply(let waiting):
                 outbox.append(waiting)
             case .opened:
                 isReady = true
+                for subscription in state.subscriptions.values { prepare(subscription, now: state.lastTime) }
+                for id in state.transactions.keys { arm(id) }
             }
         }
     }
@@ -186,6 +209,10 @@ extension Shard {
                 output.requestCompleted(session: reply.session, token: reply.token, result: result)
             case .attachmentEnded(let attachment, let error):
                 output.attachmentEnded(session: reply.session, attachment: attachment, error: error)
+            case .consumerChanged(let attachment, let isActive):
+                output.consumerChanged(session: reply.session, attachment: attachment, isActive: isActive)
+            case .transactionNeedsResolution(let transaction, let owner):
+                output.transactionNeedsResolution(session: reply.session, transaction, owner: owner)
             }
         }
     }
@@ -193,7 +220,7 @@ extension Shard {
     private func issueColdReads() {
         for request in coldRequests.take() {
             let token = takeToken()
-            coldReads[token] = request.reader
+            coldReads[token] = request.client
             switch request.source {
             case .log(let segment):
                 device.read(segment: segment, offset: request.offset, length: request.length, token: token)

@@ -6,23 +6,19 @@ extension Shard {
     /// Adds a live filter, see `StorageSession.addFilter`.
     package func addFilter(session: UInt64, _ filter: UnsafeRawBufferPointer, id: UInt32) -> SluiceError? {
         guard let slot = slot(session) else { return nil }
-        do throws(SluiceError) { try NameRules.checkFilter(filter) } catch { return error }
+        let pattern: NamePattern
+        do throws(SluiceError) { pattern = try NamePattern(filter: filter) } catch { return error }
         _ = removeFilter(session: session, id: id)
-        sessions[slot].filters[id] = Array(filter)
-        filters[sessions[slot].tenant, default: FilterTable()].insert(
-            filter,
-            FilterSubscriber(session: session, filter: id)
-        )
+        sessions[slot].filters[id] = pattern
+        filters[sessions[slot].tenant, default: RoutingTable()].insert(pattern, RoutingTarget(owner: session, id: id))
         return nil
     }
 
     package func removeFilter(session: UInt64, id: UInt32) -> Bool {
-        guard let slot = slot(session), let filter = sessions[slot].filters.removeValue(forKey: id) else {
+        guard let slot = slot(session), let pattern = sessions[slot].filters.removeValue(forKey: id) else {
             return false
         }
-        filter.withUnsafeBytes { filter in
-            filters[sessions[slot].tenant]?.remove(filter, FilterSubscriber(session: session, filter: id))
-        }
+        filters[sessions[slot].tenant]?.remove(pattern, RoutingTarget(owner: session, id: id))
         return true
     }
 
@@ -36,13 +32,24 @@ extension Shard {
 
     /// Sends every message of a batch to the sessions that want it.
     func route(_ batch: RoutableBatch, output: any ShardOutput) {
-        guard filters[batch.topic.tenant]?.isEmpty == false,
-            let record = log.cached(batch.position),
+        guard filters[batch.topic.tenant]?.isEmpty == false else { return }
+        if let copy = batch.copy {
+            copy.withUnsafeBytes { bytes in
+                guard let view = BatchView(prefixOf: bytes) else { return }
+                route(view, of: batch, output: output)
+            }
+            return
+        }
+        guard let record = log.cached(batch.position),
             record.count > LogRecord.headerBytes + LogRecord.batchPrefixBytes,
             let view = BatchView(
                 prefixOf: record.slice(LogRecord.headerBytes + LogRecord.batchPrefixBytes..<record.count)
             )
         else { return }
+        route(view, of: batch, output: output)
+    }
+
+    private func route(_ view: BatchView, of batch: RoutableBatch, output: any ShardOutput) {
         let appendTime = view.appendTime
         var found = matches
         matches = []
@@ -50,7 +57,6 @@ extension Shard {
         batch.topic.info.nameBytes.withUnsafeBytes { topicName in
             var cursor = view.records
             while let message = cursor.next() {
-                found.removeAll(keepingCapacity: true)
                 withName(of: message, topic: topicName) { name in
                     filters[batch.topic.tenant]?.match(name, into: &found)
                 }
@@ -59,10 +65,10 @@ extension Shard {
                 nextSerial += 1
                 var first = 0
                 while first < found.count {
-                    let session = found[first].session
+                    let session = found[first].owner
                     ids.removeAll(keepingCapacity: true)
-                    while first < found.count, found[first].session == session {
-                        ids.append(found[first].filter)
+                    while first < found.count, found[first].owner == session {
+                        ids.append(found[first].id)
                         first += 1
                     }
                     guard slot(session) != nil else { continue }

@@ -3,7 +3,7 @@ internal import MessageModel
 
 /// A side file on its way to the device.
 enum PendingFile {
-    case index(segment: UInt64, [(partition: PartitionState, count: Int, run: IndexRun)])
+    case index(segment: UInt64, [(sequence: IndexedSequence, run: IndexRun)])
     /// - Parameter isLast: taken when everything else was done: the shard is closed with it.
     case snapshot(position: UInt64, isLast: Bool)
 }
@@ -102,23 +102,15 @@ extension Shard {
     }
 
     private func writeIndex(_ segment: UInt64) {
-        guard let sealed = log.segments.first(where: { $0.number == segment }) else {
-            state.touched[segment] = nil
-            return
-        }
-        let partitions = (state.touched[segment] ?? []).filter { !$0.isDeleted }
+        let sequences = (state.touched[segment] ?? []).filter { !$0.isDeleted }
         var parts: [IndexFile.Partition] = []
-        for partition in partitions {
-            let count = partition.index.entryCount(before: sealed.end)
-            if count > 0 {
-                parts.append(IndexFile.Partition(id: partition.id, entries: partition.index.entries[..<count]))
-            }
+        for sequence in sequences {
+            let entries = sequence.index.entries[..<sequence.index.end(of: segment)]
+            if !entries.isEmpty { parts.append(IndexFile.Partition(id: sequence.id, entries: entries)) }
         }
         let (bytes, runs) = IndexFile.encode(segment: segment, epoch: log.epoch, partitions: parts)
-        let byID = Dictionary(partitions.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
-        let spilled = zip(parts, runs).compactMap { part, run in
-            byID[part.id].map { (partition: $0, count: part.entries.count, run: run) }
-        }
+        let byID = Dictionary(sequences.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+        let spilled = zip(parts, runs).compactMap { part, run in byID[part.id].map { (sequence: $0, run: run) } }
         writeFile(IndexFile.name(segment: segment, epoch: log.epoch), bytes, .index(segment: segment, spilled))
     }
 
@@ -134,7 +126,7 @@ extension Shard {
         snapshotWork.retryAt = nil
         switch file {
         case .index(let segment, let spilled):
-            for part in spilled { part.partition.index.spill(part.count, as: part.run) }
+            for part in spilled { part.sequence.index.spill(upTo: part.run.nextOffset, as: part.run) }
             state.touched[segment] = nil
             snapshotWork.isWanted = true
         case .snapshot(let position, let isLast):

@@ -17,7 +17,7 @@ package final class Shard {
 
     var sessions: [SessionSlot] = []
     var freeSessions: [Int] = []
-    var filters: [TenantID: FilterTable] = [:]
+    var filters: [TenantID: RoutingTable] = [:]
 
     /// What waits until the log is durable up to a place, in the order of places.
     var unsettled: Deque<Unsettled> = []
@@ -32,9 +32,41 @@ package final class Shard {
     var canReplay = false
     /// Messages that attached readers get before they are durable.
     var routable: [RoutableBatch] = []
-    var matches: [FilterSubscriber] = []
+    var matches: [RoutingTarget] = []
     var nextSerial: UInt64 = 1
 
+    /// What readers are to see when the log is durable so far, in the order of places.
+    var growth: Deque<Growth> = []
+    /// Changes of delivery states that are not in the log yet.
+    var journal: DeliveryJournal
+    /// When the journal is written even if nobody waits for it.
+    var journalDeadline: Timestamp?
+    /// Answers that wait until the journal is durable.
+    var journalWaiters: [Reply] = []
+    var routes: [InboxRoute] = []
+    var readySubscriptions: Deque<Subscription> = []
+    /// Lanes with messages on their way to the dead letters.
+    var readyDead: Deque<LaneKey> = []
+    var queuedDead = Set<LaneKey>()
+    /// Deadlines of subscriptions and transactions.
+    let timers = TimerHeap()
+    var pieces: [DeliveryState.Lease] = []
+    var readyFetchesOfRecords: Deque<RecordFetch> = []
+    /// Messages that are due and being read.
+    var dueFetch: RecordFetch?
+    /// Who answers for the open transactions of an owner.
+    var transactionOwners: [TransactionOwnerKey: [UInt64]] = [:]
+    /// Lanes whose dead letters wait for room in the log, or for the device.
+    var waitingDead = Set<LaneKey>()
+    /// Held while they look.
+    var browsing: [ObjectIdentifier: BrowseTask] = [:]
+    /// Overdue messages are not published before.
+    var duePause: Timestamp?
+    /// Transactions whose messages are being read for their commit.
+    var committing = Set<TransactionID>()
+    var nextAttachment: UInt64 = 1
+    var nextTransaction: UInt32 = 1
+    var nextTransient = SubscriptionID.firstTransient
     var readyAttachments: Deque<Attachment> = []
     var readyFetches: Deque<FetchTask> = []
     var readySearches: Deque<TimeSearch> = []
@@ -44,12 +76,14 @@ package final class Shard {
     /// Searches that go on: nothing else holds one while it waits for the device.
     var searches: [ObjectIdentifier: TimeSearch] = [:]
     var coldRequests = ColdRequests()
-    var coldReads: [UInt64: PartitionReader] = [:]
+    var coldReads: [UInt64: any ColdClient] = [:]
     var rangeScratch: [RecordRange] = []
     var nameScratch: [UInt8] = []
 
     var pendingFiles: [UInt64: PendingFile] = [:]
     var nextDeviceToken: UInt64 = 1
+    /// The newest time that this shard was told.
+    var clock = Timestamp.zero
     var snapshotWork = SnapshotWork()
     var nextProducer: UInt32 = 1
     /// When what nobody waits for is synced.
@@ -71,6 +105,7 @@ package final class Shard {
         self.state = state
         self.damaged = damaged
         self.options = options
+        journal = DeliveryJournal(recordBytes: min(options.journalBytes, options.segmentBytes / 8))
     }
 
     /// The topics by name and capture, kept up to date by this shard.
@@ -80,7 +115,8 @@ package final class Shard {
     struct Unsettled {
         enum Kind {
             case batch(session: UInt64, token: UInt64, RoutableBatch, AppendResult, acknowledges: Bool)
-            case duplicate(session: UInt64, token: UInt64, AppendResult)
+            case answered(session: UInt64, token: UInt64, AppendResult)
+            case published([RoutableBatch])
             case reply(Reply)
             case opened
         }
@@ -93,10 +129,17 @@ package final class Shard {
         /// Who appended it.
         var session: UInt64
         var topic: TopicState
-        var partition: PartitionState
         var position: UInt64
-        var nextOffset: UInt64
         var isRouted: Bool
+        /// Messages that were stored before and are published now: not in memory any more, perhaps.
+        var copy: [UInt8]?
+    }
+
+    /// A sequence grew: readers see it once the log is durable to here.
+    struct Growth {
+        var end: UInt64
+        var sequence: IndexedSequence
+        var nextOffset: UInt64
     }
 
     struct Reply {
@@ -104,6 +147,8 @@ package final class Shard {
             case append(AppendResult)
             case request(Result<StorageReply, SluiceError>)
             case attachmentEnded(UInt32, SluiceError)
+            case consumerChanged(UInt32, isActive: Bool)
+            case transactionNeedsResolution(TransactionID, owner: String)
         }
         var session: UInt64
         var token: UInt64
@@ -111,7 +156,7 @@ package final class Shard {
     }
 
     enum Deferred {
-        case append(session: UInt64, [UInt8], PartitionID, Acknowledgement, token: UInt64)
+        case append(session: UInt64, [UInt8], PartitionID, AppendOptions, token: UInt64)
         case request(session: UInt64, StorageRequest, token: UInt64)
     }
 
@@ -123,7 +168,15 @@ package final class Shard {
         var isOpen = false
         var tenant = TenantID.default
         var attachments: [UInt32: Attachment] = [:]
-        var filters: [UInt32: [UInt8]] = [:]
+        var filters: [UInt32: NamePattern] = [:]
+        var transactionOwners: [TransactionOwnerKey] = []
+        /// Inboxes that end with it.
+        var subscriptions: [SubscriptionID] = []
+    }
+
+    struct TransactionOwnerKey: Hashable {
+        var tenant: TenantID
+        var owner: String
     }
 
     /// Opens a session; its number is never used again.
@@ -150,10 +203,13 @@ package final class Shard {
         for attachment in Array(sessions[slot].attachments.values) { detach(attachment) }
         for id in Array(sessions[slot].filters.keys) { _ = removeFilter(session: session, id: id) }
         for task in waitingFetches.values where task.session == session { withdraw(task) }
+        for key in sessions[slot].transactionOwners { transactionOwners[key]?.removeAll { $0 == session } }
+        endSubscriptions(ofSession: session)
         sessions[slot].isOpen = false
         sessions[slot].generation &+= 1
         sessions[slot].attachments = [:]
         sessions[slot].filters = [:]
+        sessions[slot].transactionOwners = []
         freeSessions.append(slot)
     }
 
@@ -175,6 +231,11 @@ package final class Shard {
         take(lazyDeadline)
         take(retryDeadline)
         if fetchDeadline != .never { take(fetchDeadline) }
+        take(journalDeadline)
+        if let timer = timers.first { take(Timestamp(rawValue: timer.due)) }
+        if canPublishDue, let due = state.held.timers.first {
+            take(max(Timestamp(rawValue: due.due), duePause ?? .zero))
+        }
         return earliest
     }
 
@@ -187,9 +248,7 @@ package final class Shard {
         case .synced(let token, let error):
             log.synced(token: token, error)
         case .read(let token, let result):
-            guard let reader = coldReads.removeValue(forKey: token) else { return }
-            reader.received(result, requests: &coldRequests)
-            if reader.outstanding == nil { reader.owner?.readerBecameReady(reader) }
+            coldReads.removeValue(forKey: token)?.received(result, shard: self)
         case .fileWritten(let token, let error):
             guard let file = pendingFiles.removeValue(forKey: token) else { return }
             fileWritten(file, error)

@@ -17,6 +17,36 @@ package enum StorageRequest: Sendable {
     /// Moves a cursor subscription's acknowledged position forward: everything before `offset` is done. A position at
     /// or before the present one changes nothing. Answered when it is durable.
     case commit(name: String, PartitionID, offset: UInt64)
+    /// Gives a subscription another policy. What is fixed at its creation (durability, priorities) stays.
+    case updateSubscription(name: String, SubscriptionPolicy)
+    /// Adds a binding to an inbox; one that is there already changes nothing. What is published from then on counts.
+    case bind(name: String, Binding)
+    case unbind(name: String, Binding)
+    case listBindings(name: String)
+    /// Ends leases and goes on at another place. For an inbox: `next` empties it.
+    case seek(name: String, SeekTarget)
+    /// While it is paused nothing is delivered; what is published still waits for it.
+    case pause(name: String, isPaused: Bool)
+    /// Settles deliveries by their receipts, also from another session than the one that got them. Answered by
+    /// `settled` when durable.
+    case settle([Receipt], Settlement)
+    /// Messages that wait or are leased, in order, from a lane's sequence on; nothing is changed.
+    case browse(name: String, lane: UInt16, from: UInt64, maxMessages: Int)
+    case beginTransaction(TransactionSpecification)
+    /// Lets a settlement of leased messages take effect with a transaction.
+    case settleInTransaction(TransactionID, [Receipt])
+    case commitTransaction(TransactionID)
+    case rollBackTransaction(TransactionID)
+    /// This session answers for the open transactions of an owner: it is told (`transactionNeedsResolution`) when one is
+    /// open for too long.
+    case adoptTransactions(owner: String)
+    /// Withdraws a message that waits for its time, by the id that its append was answered with.
+    case cancelScheduled(ScheduledID)
+    /// The last values of names that match a filter, in the order of names behind `after`, at most `limit`.
+    case scanRetained(filter: [UInt8], after: [UInt8]?, limit: Int)
+    case lookUp(LookUpQuery)
+    /// Sends messages of a dead-letter topic back to where they came from.
+    case redrive(RedriveRequest)
     case health
     /// A verb that is designed and not there yet.
     case unsupported(StorageVerb)
@@ -35,6 +65,14 @@ package enum StorageReply: Sendable {
     case subscription(SubscriptionDescription)
     case subscriptions([SubscriptionDescription], next: String?)
     case health(StorageHealth)
+    case bindings([Binding])
+    /// For each receipt, in their order: nil where it was accepted.
+    case settled([ErrorCode?])
+    case browsed([FoundMessage], next: UInt64?)
+    case transaction(TransactionID)
+    case retained([RetainedMessage], next: [UInt8]?)
+    case found([FoundMessage])
+    case redriven(messages: UInt64)
     case done
 }
 
@@ -44,11 +82,13 @@ package struct TopicSpecification: Sendable, Equatable {
     package var partitions: Int
     /// What it captures besides its own name and subtree: exact names, or subtrees written `a/b/#`.
     package var captures: [String]
+    package var policy: TopicPolicy
 
-    package init(name: String, partitions: Int = 1, captures: [String] = []) {
+    package init(name: String, partitions: Int = 1, captures: [String] = [], policy: TopicPolicy = TopicPolicy()) {
         self.name = name
         self.partitions = partitions
         self.captures = captures
+        self.policy = policy
     }
 }
 
@@ -67,13 +107,22 @@ package struct TopicDescription: Sendable, Equatable {
     package var name: String
     package var captures: [String]
     package var createdAt: Timestamp
+    package var policy: TopicPolicy
     package var partitions: [Partition]
 
-    package init(id: TopicID, name: String, captures: [String], createdAt: Timestamp, partitions: [Partition]) {
+    package init(
+        id: TopicID,
+        name: String,
+        captures: [String],
+        createdAt: Timestamp,
+        policy: TopicPolicy = TopicPolicy(),
+        partitions: [Partition]
+    ) {
         self.id = id
         self.name = name
         self.captures = captures
         self.createdAt = createdAt
+        self.policy = policy
         self.partitions = partitions
     }
 }
@@ -147,53 +196,6 @@ package enum StartPosition: Sendable, Equatable {
     case time(Timestamp)
 }
 
-/// What a cursor subscription is to be.
-package struct SubscriptionSpecification: Sendable, Equatable {
-    package var name: String
-    package var topic: TopicID
-    package var start: StartPosition
-    package init(name: String, topic: TopicID, start: StartPosition) {
-        self.name = name
-        self.topic = topic
-        self.start = start
-    }
-}
-
-package struct SubscriptionDescription: Sendable, Equatable {
-    package struct Partition: Sendable, Equatable {
-        /// Everything before this offset is done.
-        package var acknowledged: UInt64
-        package var nextOffset: UInt64
-        package init(acknowledged: UInt64, nextOffset: UInt64) {
-            self.acknowledged = acknowledged
-            self.nextOffset = nextOffset
-        }
-    }
-
-    package var name: String
-    package var topic: TopicID
-    package var topicName: String
-    package var createdAt: Timestamp
-    package var isAttached: Bool
-    package var partitions: [Partition]
-
-    package init(
-        name: String,
-        topic: TopicID,
-        topicName: String,
-        createdAt: Timestamp,
-        isAttached: Bool,
-        partitions: [Partition]
-    ) {
-        self.name = name
-        self.topic = topic
-        self.topicName = topicName
-        self.createdAt = createdAt
-        self.isAttached = isAttached
-        self.partitions = partitions
-    }
-}
-
 /// What an attached reader reads.
 package struct AttachRequest: Sendable, Equatable {
     package enum Source: Sendable, Equatable {
@@ -201,8 +203,18 @@ package struct AttachRequest: Sendable, Equatable {
         case topic(TopicID, StartPosition)
         /// One partition, without an acknowledged position.
         case partition(PartitionID, StartPosition)
-        /// A cursor subscription, from its acknowledged position on. One reader at a time.
+        /// A cursor subscription, from its acknowledged position on, moved by `commit`. One reader at a time.
         case subscription(name: String)
+        /// A consumer of a subscription: messages are leased to it and settled one by one or in ranges.
+        case consumer(of: String, LeaseOwner)
+    }
+
+    /// What ends the leases of a consumer's messages besides their settlement and their deadline.
+    package enum LeaseOwner: UInt8, Sendable {
+        /// The end of the attachment.
+        case attachment = 0
+        /// Nothing: whoever has the receipt settles.
+        case receipt = 1
     }
 
     package var source: Source

@@ -18,14 +18,9 @@ package protocol StorageSession: AnyObject {
     /// Appends a verified batch; its bytes are copied before the call returns.
     /// - Parameters:
     ///   - batch: exactly one batch that has passed `BatchView.verify()`.
-    ///   - acknowledgement: when `appendCompleted` is called; with `none` only for a refusal.
+    ///   - options: with the acknowledgement `none`, `appendCompleted` is called only for a refusal.
     ///   - token: comes back in `appendCompleted`.
-    func append(
-        _ batch: BatchView,
-        to partition: PartitionID,
-        acknowledgement: Acknowledgement,
-        token: UInt64
-    )
+    func append(_ batch: BatchView, to partition: PartitionID, options: AppendOptions, token: UInt64)
 
     /// Attaches a reader: from then on batches are pushed as long as it has credit.
     /// - Parameter attachment: chosen by the caller, unique among the attachments of this session.
@@ -36,6 +31,18 @@ package protocol StorageSession: AnyObject {
 
     /// Ends an attachment; nothing is delivered on it after the call. Unknown ones are ignored.
     func detach(attachment: UInt32)
+
+    /// Settles messages that are leased to a consumer: those with sequences from `first` to `last` of a lane that this
+    /// attachment still has. Others in the range are passed over.
+    /// - Parameter token: comes back in `requestCompleted` with `settled` once it is durable; nil where nobody waits.
+    func settle(
+        attachment: UInt32,
+        lane: UInt16,
+        first: UInt64,
+        last: UInt64,
+        _ settlement: Settlement,
+        token: UInt64?
+    )
 
     /// Asks for every message whose name matches, from now on, without storage: a live subscription.
     /// - Parameter id: chosen by the caller, unique among the filters of this session; adding one that is there
@@ -62,6 +69,10 @@ package protocol StorageSessionDelegate: AnyObject {
     func batchDelivered(_ delivery: BatchDelivery)
     /// One message for this session's live filters; called once a message, whatever the number of filters that match.
     func messageRouted(_ message: RoutedMessage)
+    /// A consumer of a subscription with one active consumer: whether it is this one.
+    func consumerChanged(attachment: UInt32, isActive: Bool)
+    /// A transaction of an owner that this session answers for is open for too long: to be committed or rolled back.
+    func transactionNeedsResolution(_ transaction: TransactionID, owner: String)
     /// An attachment ended from the other side.
     func attachmentEnded(attachment: UInt32, error: SluiceError)
     func requestCompleted(token: UInt64, result: Result<StorageReply, SluiceError>)
@@ -69,25 +80,46 @@ package protocol StorageSessionDelegate: AnyObject {
     func storageRoundEnded()
 }
 
+extension StorageSessionDelegate {
+    package func consumerChanged(attachment: UInt32, isActive: Bool) {}
+    package func transactionNeedsResolution(_ transaction: TransactionID, owner: String) {}
+}
+
+extension StorageSession {
+    package func append(
+        _ batch: BatchView,
+        to partition: PartitionID,
+        acknowledgement: Acknowledgement,
+        token: UInt64
+    ) {
+        append(batch, to: partition, options: AppendOptions(acknowledgement: acknowledgement), token: token)
+    }
+}
+
 /// The outcome of an append.
 package struct AppendResult: Equatable, Sendable {
     /// Nil where the batch is stored as asked.
     package var error: ErrorCode?
-    /// The offset of the batch's first message.
+    /// The offset of the batch's first message; `UInt64.max` where it has none yet, because it waits for its time or
+    /// its transaction.
     package var baseOffset: UInt64
     package var recordCount: UInt32
     /// It was stored before: the offset is the one it got then.
     package var isDuplicate: Bool
     /// The place in the commit log behind it; reads "not before" this see it.
     package var position: LogPosition
+    /// Where its first message waits for its time; nil where it does not.
+    package var scheduled: ScheduledID?
 
     package init(
         error: ErrorCode? = nil,
         baseOffset: UInt64 = 0,
         recordCount: UInt32 = 0,
         isDuplicate: Bool = false,
-        position: LogPosition = .zero
+        position: LogPosition = .zero,
+        scheduled: ScheduledID? = nil
     ) {
+        self.scheduled = scheduled
         self.error = error
         self.baseOffset = baseOffset
         self.recordCount = recordCount
@@ -104,17 +136,46 @@ package struct BatchDelivery {
     /// Indexes of the records that are meant, both ends included, ascending: less than the whole batch at the start of
     /// a reader, and with a filter.
     package var ranges: UnsafeBufferPointer<RecordRange>
+    /// For a consumer: how to settle them.
+    package var lease: Lease?
 
     package init(
         attachment: UInt32,
         partition: PartitionID,
         batch: BatchView,
-        ranges: UnsafeBufferPointer<RecordRange>
+        ranges: UnsafeBufferPointer<RecordRange>,
+        lease: Lease? = nil
     ) {
         self.attachment = attachment
         self.partition = partition
         self.batch = batch
         self.ranges = ranges
+        self.lease = lease
+    }
+
+    package struct Lease: Sendable, Equatable {
+        package var subscription: SubscriptionID
+        package var lane: UInt16
+        /// The sequence of the first record of the first range; that of another is as far behind it as its index is.
+        package var firstSequence: UInt64
+        /// Which delivery of these messages this is, from 1 on.
+        package var attempt: UInt32
+        /// When the lease ends; `never` where that is with the attachment.
+        package var deadline: Timestamp
+
+        package init(
+            subscription: SubscriptionID,
+            lane: UInt16,
+            firstSequence: UInt64,
+            attempt: UInt32,
+            deadline: Timestamp
+        ) {
+            self.subscription = subscription
+            self.lane = lane
+            self.firstSequence = firstSequence
+            self.attempt = attempt
+            self.deadline = deadline
+        }
     }
 }
 

@@ -113,7 +113,17 @@ final class NativeTestSession: StorageSession {
         self.delegate = delegate
     }
 
-    func append(_ batch: BatchView, to partition: PartitionID, acknowledgement: Acknowledgement, token: UInt64) {
+    func settle(
+        attachment: UInt32,
+        lane: UInt16,
+        first: UInt64,
+        last: UInt64,
+        _ settlement: Settlement,
+        token: UInt64?
+    ) {}
+
+    func append(_ batch: BatchView, to partition: PartitionID, options: AppendOptions, token: UInt64) {
+        let acknowledgement = options.acknowledgement
         let result = storage.append(batch, to: partition)
         storage.later { [self] in
             guard !isClosed, acknowledgement != .none || result.error != nil else { return }
@@ -127,7 +137,7 @@ final class NativeTestSession: StorageSession {
         case .partition(let partition, let start): positions[partition] = position(start, partition)
         case .topic(let topic, let start):
             for id in storage.partitions.keys where id.topic == topic { positions[id] = position(start, id) }
-        case .subscription(let name):
+        case .subscription(let name), .consumer(let name, _):
             guard let subscription = storage.subscriptions[name] else {
                 return storage.later { [self] in
                     delegate?.attachmentEnded(attachment: attachment, error: SluiceError(.subscriptionNotFound, "none"))
@@ -290,10 +300,13 @@ final class NativeTestSession: StorageSession {
             let isNew = storage.subscriptions[specification.name] == nil
             if isNew {
                 var acknowledged: [UInt16: UInt64] = [:]
-                for id in storage.partitions.keys where id.topic == specification.topic {
-                    acknowledged[id.index] = position(specification.start, id)
+                guard case .cursor(let topic, let start) = specification.source else {
+                    return .failure(SluiceError(.notSupported, "no inboxes here"))
                 }
-                storage.subscriptions[specification.name] = (specification.topic, acknowledged)
+                for id in storage.partitions.keys where id.topic == topic {
+                    acknowledged[id.index] = position(start, id)
+                }
+                storage.subscriptions[specification.name] = (topic, acknowledged)
             }
             return .success(.subscriptionCreated(describe(specification.name), isNew: isNew))
         case .describeSubscription(let name):
@@ -313,6 +326,10 @@ final class NativeTestSession: StorageSession {
             return .success(.health(StorageHealth(acceptsWrites: true, reason: "", durable: .zero, end: .zero)))
         case .deleteTopic, .deleteSubscription: return .success(.done)
         case .unsupported(let verb): return .failure(SluiceError(.notSupported, verb.rawValue))
+        case .updateSubscription, .bind, .unbind, .listBindings, .seek, .pause, .settle, .browse, .beginTransaction,
+            .settleInTransaction, .commitTransaction, .rollBackTransaction, .adoptTransactions, .cancelScheduled,
+            .scanRetained, .lookUp, .redrive:
+            return .failure(SluiceError(.notSupported, "not here"))
         }
     }
 
@@ -335,18 +352,21 @@ final class NativeTestSession: StorageSession {
         let info = storage.topics.topic(topic)!
         let partitions = (0..<info.partitions).map { index in
             let id = PartitionID(topic: topic, index: UInt16(index))
-            return SubscriptionDescription.Partition(
+            return SubscriptionDescription.Lane(
                 acknowledged: acknowledged[UInt16(index)] ?? 0,
                 nextOffset: storage.partitions[id]?.nextOffset ?? 0
             )
         }
         return SubscriptionDescription(
+            id: SubscriptionID(rawValue: 1),
             name: name,
             topic: topic,
             topicName: info.name,
             createdAt: .zero,
-            isAttached: false,
-            partitions: partitions
+            isPaused: false,
+            consumers: 0,
+            policy: SubscriptionPolicy(),
+            lanes: partitions
         )
     }
 }

@@ -13,7 +13,7 @@ struct IndexTests {
         var position = offset * 1_000 + 64
         var time: UInt64 = 5_000
         for _ in 0..<count {
-            let messages = UInt32.random(in: 1...9, using: &random)
+            let messages = UInt16.random(in: 1...9, using: &random)
             time += .random(in: 0...3, using: &random)
             entries.append(
                 IndexEntry(baseOffset: next, position: position, appendTime: time, recordBytes: 128, count: messages)
@@ -29,7 +29,7 @@ struct IndexTests {
         var random = SeededGenerator(seed: 1)
         let parts = (0..<5).map { index in
             IndexFile.Partition(
-                id: PartitionID(topic: TopicID(rawValue: UInt32(index)), index: UInt16(index * 3)),
+                id: .partition(PartitionID(topic: TopicID(rawValue: UInt32(index)), index: UInt16(index * 3))),
                 entries: entries(1 + index * 50, from: UInt64(index * 7), random: &random)[...]
             )
         }
@@ -61,20 +61,21 @@ struct IndexTests {
         )
         let partition = topic.partitions[1]
         let all = entries(30, from: 0, random: &random)
-        for entry in all { partition.index.append(entry) }
-        partition.nextOffset = all[29].nextOffset
+        for (place, entry) in all.enumerated() { state.append(entry, to: partition, segment: place < 10 ? 0 : 1) }
         let part = IndexFile.Partition(id: partition.id, entries: all[..<10])
-        partition.index.spill(10, as: IndexFile.encode(segment: 0, epoch: 5, partitions: [part]).runs[0])
+        let run = IndexFile.encode(segment: 0, epoch: 5, partitions: [part]).runs[0]
+        partition.index.spill(upTo: run.nextOffset, as: run)
         state.applySubscriptionCreated(
             SubscriptionDefinition(
                 id: SubscriptionID(rawValue: 8),
                 tenant: TenantID(rawValue: 2),
                 createdAt: Timestamp(rawValue: 78),
-                topic: TopicID(rawValue: 4),
                 name: "s",
-                acknowledged: [0, 17]
+                source: .cursor(TopicID(rawValue: 4), [0, 17]),
+                policy: SubscriptionPolicy()
             )
         )
+        delivery(&state, random: &random)
         for sequence in 0..<3 as Range<UInt32> {
             state.producers.stored(
                 producer: ProducerID(rawValue: 6),
@@ -82,7 +83,7 @@ struct IndexTests {
                 baseSequence: sequence,
                 count: 1,
                 baseOffset: UInt64(sequence),
-                partition: partition.id
+                partition: partition.partition
             )
         }
         state.epoch = 5
@@ -92,11 +93,62 @@ struct IndexTests {
         return state
     }
 
+    /// An inbox with messages in all states, a scheduled message and an open transaction.
+    private func delivery(_ state: inout ShardState, random: inout SeededGenerator) {
+        var policy = SubscriptionPolicy()
+        policy.backoff = try? Backoff("exponential 10ms x2.5 max 1s")
+        policy.deadLetterTopic = "dead"
+        policy.maxBytes = 1 << 20
+        policy.maxPriority = 3
+        policy.selector = "a > 1"
+        let inbox = state.applySubscriptionCreated(
+            SubscriptionDefinition(
+                id: SubscriptionID(rawValue: 9),
+                tenant: TenantID(rawValue: 2),
+                createdAt: Timestamp(rawValue: 79),
+                name: "inbox",
+                source: .inbox([
+                    Binding(filter: "x/#"), Binding(kind: .direct, topic: "orders", pattern: Array("k".utf8)),
+                ]),
+                policy: policy,
+                isPaused: true
+            )
+        )
+        let key = LaneKey(subscription: inbox.id, lane: 2)
+        for index in 0..<40 as Range<UInt16> {
+            let entry = IndexEntry(
+                baseOffset: 0,
+                position: 64 * UInt64(index),
+                appendTime: 6_000,
+                recordBytes: 64,
+                count: 1
+            )
+            _ = state.apply(InboxRoute(lane: key, first: index, count: 3, bytes: 30), entry, segment: 1)
+        }
+        let lane = inbox.makeLane(2)
+        lane.delivery.apply(.leased(0..<50))
+        lane.delivery.apply(.done(0..<10))
+        lane.delivery.apply(.done(20..<25))
+        lane.delivery.apply(.released(30..<33, until: Timestamp(rawValue: 9_999), countsAttempt: true))
+        lane.delivery.apply(.leasedUntil(60..<61, Timestamp(rawValue: 8_888)))
+        lane.advanced(inbox)
+        let transaction = TransactionID(rawValue: 5)
+        let specification = TransactionSpecification(owner: "o", checkAfterMicroseconds: 7, checks: 3)
+        state.apply(
+            .begun(tenant: TenantID(rawValue: 2), specification, at: Timestamp(rawValue: 80)),
+            to: transaction
+        )
+        let receipt = Receipt(subscription: inbox.id, lane: 2, sequence: 40, attempt: 1)
+        state.apply(.settles([receipt]), to: transaction)
+        state.apply(.checked(at: Timestamp(rawValue: 90)), to: transaction)
+        state.held.withdraw(ScheduledID(position: LogPosition(rawValue: 640), record: 2))
+    }
+
     @Test("a snapshot gives back the whole state")
     func snapshot() throws {
         let state = state()
         let bytes = Snapshot.encode(state, position: 4_000, isClean: true, identity: 3)
-        let reading = Snapshot.decode(bytes, identity: 3, producersRemembered: 10) { _ in 1 }
+        let reading = Snapshot.decode(bytes, identity: 3, producersRemembered: 10)
         guard case .read(let read, position: 4_000, isClean: true) = reading else {
             Issue.record("the snapshot was not read")
             return
@@ -105,7 +157,12 @@ struct IndexTests {
         #expect(Snapshot.encode(read, position: 4_000, isClean: true, identity: 3) == bytes)
         #expect(read.directory.topic(named: "orders", tenant: TenantID(rawValue: 2))?.captures == ["x/#", "y"])
         #expect(read.indexFiles == [IndexFile.name(segment: 0, epoch: 5)])
-        #expect(read.touched[1]?.map(\.id) == [PartitionID(topic: TopicID(rawValue: 4), index: 1)])
+        #expect(
+            read.touched[1]?.map(\.id) == [
+                .partition(PartitionID(topic: TopicID(rawValue: 4), index: 1)),
+                .inbox(LaneKey(subscription: SubscriptionID(rawValue: 9), lane: 2)),
+            ]
+        )
         #expect(Snapshot.position(inName: Snapshot.name(position: 4_000)) == 4_000)
     }
 
@@ -115,18 +172,17 @@ struct IndexTests {
         for index in bytes.indices {
             var damaged = bytes
             damaged[index] ^= 0x04
-            let reading = Snapshot.decode(damaged, identity: 3, producersRemembered: 10) { _ in nil }
+            let reading = Snapshot.decode(damaged, identity: 3, producersRemembered: 10)
             guard case .unusable = reading else {
                 Issue.record("byte \(index)")
                 return
             }
         }
-        guard case .unusable = Snapshot.decode(bytes, identity: 4, producersRemembered: 10, segmentOf: { _ in nil }),
+        guard case .unusable = Snapshot.decode(bytes, identity: 4, producersRemembered: 10),
             case .unusable = Snapshot.decode(
                 Array(bytes.dropLast(5)),
                 identity: 3,
-                producersRemembered: 10,
-                segmentOf: { _ in nil }
+                producersRemembered: 10
             )
         else {
             Issue.record("another log's, or a part, was read")
@@ -138,7 +194,7 @@ struct IndexTests {
 /// A partition whose entries stand in an index file, and readers of it.
 private final class ColdPartition {
     let log: CommitLog
-    let partition = PartitionState(id: PartitionID(topic: TopicID(rawValue: 1), index: 0))
+    let partition = IndexedSequence(.partition(PartitionID(topic: TopicID(rawValue: 1), index: 0)))
     let file: [UInt8]
     let entries: [IndexEntry]
     private(set) var reads = 0
@@ -152,7 +208,7 @@ private final class ColdPartition {
         var time: UInt64 = 1_000
         for index in 0..<count {
             if index == gapAt { next += 50 }
-            let messages = UInt32.random(in: 1...4, using: &random)
+            let messages = UInt16.random(in: 1...4, using: &random)
             if random.percent(70) { time += .random(in: 1...5, using: &random) }
             all.append(
                 IndexEntry(
@@ -169,14 +225,14 @@ private final class ColdPartition {
         let part = IndexFile.Partition(id: partition.id, entries: all[...])
         let (bytes, runs) = IndexFile.encode(segment: 0, epoch: 1, partitions: [part])
         file = bytes
-        for entry in all { partition.index.append(entry) }
-        partition.index.spill(all.count, as: runs[0])
+        for entry in all { partition.index.append(entry, segment: 0) }
+        partition.index.spill(upTo: next, as: runs[0])
         partition.nextOffset = next
         partition.visibleOffset = next
     }
 
     /// What a reader finds for a key, with the device's answers given at once.
-    func entry(_ key: IndexKey, _ reader: PartitionReader) -> IndexEntry? {
+    func entry(_ key: IndexKey, _ reader: SequenceReader) -> IndexEntry? {
         var requests = ColdRequests()
         reads = 0
         while reads < 50 {
@@ -197,7 +253,7 @@ private final class ColdPartition {
 }
 
 @Suite("Partition reader")
-struct PartitionReaderTests {
+struct SequenceReaderTests {
     @Test(
         "finds each offset in a long index file with few reads",
         arguments: [1, 2_047, 2_048, 2_049, 4_097, 10_000, 30_001]
@@ -206,7 +262,7 @@ struct PartitionReaderTests {
         let cold = ColdPartition(count: count, seed: UInt64(count))
         let end = cold.partition.nextOffset
         for offset in stride(from: 0, to: end, by: max(1, Int(end) / 301)) {
-            let reader = PartitionReader(partition: cold.partition, offset: offset, owner: nil)
+            let reader = SequenceReader(cold.partition, offset: offset, owner: nil)
             let found = cold.entry(.offset(offset), reader)
             #expect(found == cold.entries.first { $0.nextOffset > offset }, "offset \(offset)")
             #expect(cold.reads <= 8, "offset \(offset) took \(cold.reads) reads")
@@ -217,7 +273,7 @@ struct PartitionReaderTests {
     func times(count: Int) {
         let cold = ColdPartition(count: count, seed: UInt64(count))
         for entry in cold.entries.enumerated().filter({ $0.offset % 7 == 0 || $0.offset % 2_048 < 3 }).map(\.element) {
-            let reader = PartitionReader(partition: cold.partition, offset: 0, owner: nil)
+            let reader = SequenceReader(cold.partition, offset: 0, owner: nil)
             let found = cold.entry(.time(entry.appendTime), reader)
             #expect(found == cold.entries.first { $0.appendTime >= entry.appendTime }, "time \(entry.appendTime)")
             if found == nil { return }
@@ -228,11 +284,11 @@ struct PartitionReaderTests {
     func walks() {
         for gap in [nil, 1, 2_048, 2_500, 4_096] as [Int?] {
             let cold = ColdPartition(count: 5_000, seed: 3, gapAt: gap)
-            let reader = PartitionReader(partition: cold.partition, offset: 0, owner: nil)
+            let reader = SequenceReader(cold.partition, offset: 0, owner: nil)
             var seen: [IndexEntry] = []
             while reader.offset < cold.partition.nextOffset, let entry = cold.entry(.offset(reader.offset), reader) {
                 seen.append(entry)
-                reader.advance(behind: entry)
+                reader.seek(entry.nextOffset)
             }
             #expect(seen == cold.entries, "gap at \(gap ?? -1)")
         }
@@ -241,12 +297,15 @@ struct PartitionReaderTests {
     @Test("a read that fails passes the run over, once")
     func failedRead() {
         let cold = ColdPartition(count: 100, seed: 4)
-        let reader = PartitionReader(partition: cold.partition, offset: 0, owner: nil)
+        let reader = SequenceReader(cold.partition, offset: 0, owner: nil)
         var requests = ColdRequests()
         #expect(reader.entry(for: .offset(0), log: cold.log, requests: &requests) == nil)
         reader.received(.failure(DeviceError(.failed, "EIO")), requests: &requests)
-        let passed = reader.entry(for: .offset(0), log: cold.log, requests: &requests)
-        #expect(passed?.recordBytes == 0 && passed?.nextOffset == cold.partition.nextOffset)
+        guard case .damaged(let passed) = reader.next(log: cold.log, requests: &requests) else {
+            Issue.record("the run was not reported")
+            return
+        }
+        #expect(passed == 0..<cold.partition.nextOffset)
         #expect(cold.entry(.offset(0), reader) == cold.entries[0])
     }
 }

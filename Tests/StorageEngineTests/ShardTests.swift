@@ -39,6 +39,8 @@ private final class ShardBench: ShardOutput {
     func appendCompleted(session: UInt64, token: UInt64, result: AppendResult) { appends[token] = result }
     func batchDelivered(session: UInt64, _ delivery: BatchDelivery) { delivered.append(delivery.batch.baseOffset) }
     func messageRouted(session: UInt64, _ message: RoutedMessage) {}
+    func consumerChanged(session: UInt64, attachment: UInt32, isActive: Bool) {}
+    func transactionNeedsResolution(session: UInt64, _ transaction: TransactionID, owner: String) {}
     func attachmentEnded(session: UInt64, attachment: UInt32, error: SluiceError) { ended.append(attachment) }
     func requestCompleted(session: UInt64, token: UInt64, result: Result<StorageReply, SluiceError>) {
         replies[token] = result
@@ -97,7 +99,7 @@ private final class ShardBench: ShardOutput {
                 session: other ?? session,
                 batch: view,
                 to: partition,
-                acknowledgement: acknowledgement,
+                options: AppendOptions(acknowledgement: acknowledgement),
                 token: nextToken,
                 now: now
             )

@@ -52,6 +52,8 @@ final class EngineDriver: ShardOutput {
     func appendCompleted(session: UInt64, token: UInt64, result: AppendResult) { whenAppended(token, result) }
     func batchDelivered(session: UInt64, _ delivery: BatchDelivery) { whenDelivered(delivery) }
     func messageRouted(session: UInt64, _ message: RoutedMessage) {}
+    func consumerChanged(session: UInt64, attachment: UInt32, isActive: Bool) {}
+    func transactionNeedsResolution(session: UInt64, _ transaction: TransactionID, owner: String) {}
     func attachmentEnded(session: UInt64, attachment: UInt32, error: SluiceError) {
         progress("the reader ended: \(error)")
     }

@@ -97,7 +97,7 @@ struct StorageBenchmark: ParsableCommand {
                             session: engine.session,
                             batch: view,
                             to: partition,
-                            acknowledgement: .durable,
+                            options: AppendOptions(acknowledgement: .durable),
                             token: MonotonicClock.nanoseconds(),
                             now: .now
                         )

@@ -293,8 +293,12 @@ extension StorageRequest {
     /// Whether it is in doubt what became of it where no answer comes.
     fileprivate var changesSomething: Bool {
         switch self {
-        case .createTopic, .deleteTopic, .createSubscription, .deleteSubscription, .commit: true
-        case .describeTopic, .listTopics, .openProducer, .fetch, .findOffset, .describeSubscription,
+        case .createTopic, .deleteTopic, .createSubscription, .deleteSubscription, .commit, .updateSubscription, .bind,
+            .unbind, .seek, .pause, .settle, .beginTransaction, .settleInTransaction, .commitTransaction,
+            .rollBackTransaction, .cancelScheduled, .redrive:
+            true
+        case .listBindings, .browse, .adoptTransactions, .scanRetained, .lookUp, .describeTopic, .listTopics,
+            .openProducer, .fetch, .findOffset, .describeSubscription,
             .listSubscriptions, .health, .unsupported:
             false
         }

@@ -41,7 +41,9 @@ package struct BatchView {
 
     /// Checks what a producer sent: header, checksum and the structure of every record, so that no reader behind this
     /// point meets a malformed one.
-    package func verify() throws(BatchError) {
+    /// - Returns: what its records have, gathered on the way.
+    @discardableResult
+    package func verify() throws(BatchError) -> BatchTraits {
         guard format == BatchLayout.format else { throw .format(format) }
         let unsupported = attributes.subtracting(.supported)
         guard unsupported.isEmpty else { throw .attributes(unsupported.rawValue) }
@@ -56,6 +58,7 @@ package struct BatchView {
             guard cursor.next() != nil else { throw .record(index) }
         }
         guard cursor.isAtEnd else { throw .length }
+        return cursor.traits
     }
 
     package var hasValidDataChecksum: Bool {

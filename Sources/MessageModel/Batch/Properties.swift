@@ -53,18 +53,29 @@ package struct PropertyCursor {
 
     package var isAtEnd: Bool { position == bytes.count }
 
-    /// Whether `bytes` are properties from beginning to end, with user properties and numbers of the right shape.
-    static func isWellFormed(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    /// Whether `bytes` are properties from beginning to end, with user properties and numbers of the right shape. What
+    /// they are is added to `traits`.
+    static func isWellFormed(_ bytes: UnsafeRawBufferPointer, traits: inout BatchTraits) -> Bool {
         var cursor = PropertyCursor(bytes)
         while !cursor.isAtEnd {
             guard let (id, value) = cursor.next() else { return false }
             switch PropertyID(rawValue: id) {
             case .user: if splitUser(value) == nil { return false }
-            case .expiry, .deliverAt: if value.count != 8 { return false }
-            case .priority, .origin, .payloadIsText: if value.count != 1 { return false }
-            case .contentType, .correlationID, .replyTo, .messageID, .traceparent, .tracestate, .tag, .key,
-                .contentEncoding, .tombstone, nil:
-                break
+            case .expiry:
+                if value.count != 8 { return false }
+                traits.insert(.hasExpiry)
+            case .deliverAt:
+                if value.count != 8 { return false }
+                traits.insert(.hasDeliverAt)
+            case .priority:
+                if value.count != 1 { return false }
+                traits.insert(.hasPriority)
+            case .origin, .payloadIsText: if value.count != 1 { return false }
+            case .messageID: traits.insert(.hasMessageIDs)
+            case .key: traits.insert(.hasKeys)
+            case .tag: traits.insert(.hasTags)
+            case .tombstone: traits.insert(.hasTombstones)
+            case .contentType, .correlationID, .replyTo, .traceparent, .tracestate, .contentEncoding, nil: break
             }
         }
         return true

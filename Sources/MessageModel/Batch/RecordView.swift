@@ -19,8 +19,12 @@ package struct RecordView {
     package var isRetained: Bool { flags.contains(.retain) }
     package var hasAbsoluteName: Bool { flags.contains(.absoluteName) }
 
-    /// Reads the record at `position` and moves past it; nil where it is malformed.
-    static func read(_ bytes: UnsafeRawBufferPointer, _ position: inout Int) -> RecordView? {
+    /// Reads the record at `position` and moves past it; nil where it is malformed. What it has is added to `traits`.
+    static func read(
+        _ bytes: UnsafeRawBufferPointer,
+        _ position: inout Int,
+        traits: inout BatchTraits
+    ) -> RecordView? {
         guard let length = Varint.readLength(bytes, &position), length >= 1 else { return nil }
         let record = bytes.slice(position..<position + length)
         let flags = RecordFlags(rawValue: record[0])
@@ -46,9 +50,10 @@ package struct RecordView {
         var properties = UnsafeRawBufferPointer(start: nil, count: 0)
         if flags.contains(.properties) {
             guard let field = Self.field(record, &next, limit: Limits.propertiesBytes) else { return nil }
-            guard PropertyCursor.isWellFormed(field) else { return nil }
+            guard PropertyCursor.isWellFormed(field, traits: &traits) else { return nil }
             properties = field
         }
+        traits.formUnion(BatchTraits(flags))
         position += length
         return RecordView(
             flags: flags,
@@ -78,12 +83,14 @@ package struct RecordCursor {
     private var position = BatchLayout.headerBytes
     /// The index of the record that `next` returns next.
     package private(set) var index = 0
+    /// What the records that were read so far have.
+    package private(set) var traits: BatchTraits = []
 
     init(batch: BatchView) { bytes = batch.bytes }
 
     /// The next record; nil at the end, and where the bytes are malformed.
     package mutating func next() -> RecordView? {
-        guard let record = RecordView.read(bytes, &position) else { return nil }
+        guard let record = RecordView.read(bytes, &position, traits: &traits) else { return nil }
         index += 1
         return record
     }

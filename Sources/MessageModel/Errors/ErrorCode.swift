@@ -22,6 +22,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     case alreadyExists = 0x7001
     case sequenceGap = 0x7002
     case subscriptionInUse = 0x7003
+    case leaseLost = 0x7004
     case storageFull = 0x8001
     case quotaExceeded = 0x8002
     case indeterminate = 0x9001
@@ -98,6 +99,8 @@ extension ErrorCode {
         case .sequenceGap: return says("sequence_gap", "Sequence out of order", mqtt: 0x83, amqp: 406, http: 409)
         case .subscriptionInUse:
             return says("subscription_in_use", "Subscription in use", mqtt: 0x83, amqp: 405, http: 409)
+        case .leaseLost:
+            return says("lease_lost", "The message was delivered again or is done", mqtt: 0x80, amqp: 406, http: 409)
         case .storageFull: return says("storage_full", "Storage is full", mqtt: 0x97, amqp: 506, http: 507)
         case .quotaExceeded: return says("quota_exceeded", "Quota exceeded", mqtt: 0x97, amqp: 506, http: 429)
         case .indeterminate: return says("indeterminate", "May or may not be stored", mqtt: 0x80, amqp: 541, http: 503)

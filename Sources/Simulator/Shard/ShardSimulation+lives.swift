@@ -253,8 +253,8 @@ extension ShardSimulation {
         ) {
             for seen in subscriptions {
                 found.subscriptions[seen.name] = ShardObservation.Subscription(
-                    topic: seen.topic,
-                    acknowledged: seen.partitions.map(\.acknowledged)
+                    topic: seen.topic ?? TopicID(rawValue: .max),
+                    acknowledged: seen.lanes.map(\.acknowledged)
                 )
             }
         }

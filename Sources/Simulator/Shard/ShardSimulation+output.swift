@@ -159,6 +159,10 @@ extension ShardSimulation: ShardOutput {
         place.next = first
     }
 
+    package func consumerChanged(session: UInt64, attachment: UInt32, isActive: Bool) {}
+
+    package func transactionNeedsResolution(session: UInt64, _ transaction: TransactionID, owner: String) {}
+
     package func attachmentEnded(session id: UInt64, attachment: UInt32, error: SluiceError) {
         guard let session = session(id), let reader = session.readers.removeValue(forKey: attachment) else {
             model.fail("attachment \(id)/\(attachment) ended, which was not there")
@@ -276,7 +280,7 @@ extension ShardSimulation: ShardOutput {
                 "another one"
             )
             model.check(isNew, "subscription \(known.name) is called known, and was not there")
-            model.subscriptions[index].start = subscription.partitions.map(\.acknowledged)
+            model.subscriptions[index].start = subscription.lanes.map(\.acknowledged)
             model.subscriptions[index].createAnswered = model.stamp
         case .success: model.fail("creating a subscription was answered wrongly")
         case .failure(let error):

@@ -282,7 +282,7 @@ extension ShardSimulation {
                 session: session.id,
                 batch: view,
                 to: model.batches[batch].partition,
-                acknowledgement: acknowledgement,
+                options: AppendOptions(acknowledgement: acknowledgement),
                 token: token,
                 now: scheduler.now
             )

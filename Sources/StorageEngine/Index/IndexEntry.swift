@@ -1,16 +1,19 @@
 internal import MessageModel
 
-/// Where one batch of a partition stands in the commit log. 32 bytes, in memory and in index files alike.
+/// Where messages of a sequence that follow each other stand in the commit log: in one batch, one behind the other. 32
+/// bytes, in memory and in index files alike.
 struct IndexEntry: Equatable {
+    /// The offset of the first, or its number in an inbox.
     var baseOffset: UInt64
-    /// Position of the log record.
+    /// Position of the log record that holds the batch.
     var position: UInt64
-    /// When it was stored, µs since 1970; never less than that of the entry before.
+    /// When they became messages of this sequence, µs since 1970; never less than that of the entry before.
     var appendTime: UInt64
     /// Length of the log record, header and padding included.
     var recordBytes: UInt32
-    /// Messages in the batch.
-    var count: UInt32
+    /// The first message's place in the batch.
+    var first: UInt16 = 0
+    var count: UInt16
 
     static let bytes = 32
     var nextOffset: UInt64 { baseOffset &+ UInt64(count) }
@@ -42,8 +45,7 @@ struct IndexRun: Equatable {
         var before = head
         guard before.count > 0, before.baseOffset >= firstOffset, tail.baseOffset < nextOffset else { return false }
         for entry in entries.dropFirst() {
-            guard entry.count > 0, entry.baseOffset >= before.nextOffset, entry.appendTime >= before.appendTime,
-                entry.position >= before.position &+ UInt64(before.recordBytes)
+            guard entry.count > 0, entry.baseOffset >= before.nextOffset, entry.appendTime >= before.appendTime
             else { return false }
             before = entry
         }
@@ -73,23 +75,68 @@ enum IndexKey: Equatable {
     }
 }
 
-/// The index of one partition: entries of the newest segments in memory, older ones in index files.
+/// The index of one sequence: entries of the newest segments in memory, older ones in index files.
 ///
-/// Entries are ascending in offset, position and time. Offsets may have gaps where the log was damaged.
+/// Entries are ascending in offset and time. Offsets may have gaps where the log was damaged.
 struct PartitionIndex {
     /// Oldest first; each is before all of `entries`.
     private(set) var runs: [IndexRun] = []
-    private(set) var entries: [IndexEntry] = []
+    private(set) var entries: ArraySlice<IndexEntry> = []
+    /// The segments during which the entries in memory were made, with the count of entries, those that are no longer
+    /// in memory included, before the first of each.
+    private(set) var boundaries: [Boundary] = []
+
+    struct Boundary: Equatable {
+        var segment: UInt64
+        var ordinal: Int
+    }
 
     var firstOffset: UInt64? { runs.first?.firstOffset ?? entries.first?.baseOffset }
 
-    mutating func append(_ entry: IndexEntry) { entries.append(entry) }
+    mutating func append(_ entry: IndexEntry, segment: UInt64) {
+        if boundaries.last?.segment != segment {
+            boundaries.append(Boundary(segment: segment, ordinal: entries.endIndex))
+        }
+        entries.append(entry)
+    }
 
     mutating func append(_ run: IndexRun) { runs.append(run) }
 
-    /// The place of the first entry in memory that is not behind `key`; `entries.count` where all are.
+    /// The message behind the last one, where it stands behind that in the same batch, joins its entry.
+    mutating func extendLast() { entries[entries.endIndex - 1].count += 1 }
+
+    /// Lets go what stands before an offset.
+    /// - Returns: the runs that are not needed any more.
+    mutating func drop(before offset: UInt64) -> [IndexRun] {
+        var dropped: [IndexRun] = []
+        while let run = runs.first, run.nextOffset <= offset { dropped.append(runs.removeFirst()) }
+        guard runs.isEmpty else { return dropped }
+        var count = 0
+        for entry in entries {
+            guard entry.nextOffset <= offset else { break }
+            count += 1
+        }
+        if count > 0 { removeEntries(count) }
+        return dropped
+    }
+
+    private mutating func removeEntries(_ count: Int) {
+        entries.removeFirst(count)
+        while boundaries.count > 1, boundaries[1].ordinal <= entries.startIndex { boundaries.removeFirst() }
+        if entries.isEmpty {
+            boundaries.removeAll()
+            entries = []
+        } else if entries.startIndex > 1_024, entries.startIndex > entries.count {
+            // The room of those that went is given back.
+            let shift = entries.startIndex
+            entries = ArraySlice(Array(entries))
+            for index in boundaries.indices { boundaries[index].ordinal = max(0, boundaries[index].ordinal - shift) }
+        }
+    }
+
+    /// The place of the first entry in memory that is not behind `key`; `entries.endIndex` where all are.
     func firstEntry(notBehind key: IndexKey) -> Int {
-        Self.firstIndex(in: 0..<entries.count) { !key.isBehind(entries[$0]) }
+        Self.firstIndex(in: entries.indices) { !key.isBehind(entries[$0]) }
     }
 
     /// The place of the first run that is not behind `key`; nil where what is searched for is in memory.
@@ -98,15 +145,23 @@ struct PartitionIndex {
         return index < runs.count ? index : nil
     }
 
-    /// The number of entries that belong to segments up to the one that ends at `end`.
-    func entryCount(before end: UInt64) -> Int {
-        Self.firstIndex(in: 0..<entries.count) { entries[$0].position >= end }
+    /// The place behind the last entry that was made during this segment or an earlier one.
+    func end(of segment: UInt64) -> Int {
+        boundaries.first { $0.segment > segment }.map { max($0.ordinal, entries.startIndex) } ?? entries.endIndex
     }
 
-    /// The entries were written to a file: only the run stays in memory.
-    mutating func spill(_ count: Int, as run: IndexRun) {
+    /// Entries were written to a file: only the run stays in memory. Some may have been let go meanwhile.
+    mutating func spill(upTo nextOffset: UInt64, as run: IndexRun) {
+        let end = firstEntry(notBehind: .offset(nextOffset))
+        guard end > entries.startIndex else { return }
         runs.append(run)
-        entries.removeFirst(count)
+        removeEntries(end - entries.startIndex)
+    }
+
+    /// Puts back what a snapshot holds.
+    mutating func restore(_ entries: [IndexEntry], boundaries: [Boundary]) {
+        self.entries = entries[...]
+        self.boundaries = boundaries
     }
 
     /// The first index for which `isReached`, which is false and then true along the range; its end where it never is.

@@ -1,9 +1,9 @@
 internal import MessageModel
 
-/// The index of one sealed segment: for each partition that has batches in it, its entries.
+/// The index of one sealed segment: for each sequence that got messages during it, its entries.
 ///
 /// Header of 32 bytes: magic u64, version u32, CRC32C of the directory u32, segment u64, partitions u32, epoch u32. Then
-/// the directory: for each partition topic u32, partition u16, zero u16, first offset u64, next offset u64, first time
+/// the directory: for each sequence topic or inbox u32, partition or lane u16, kind u16 (0: a partition, 1: an inbox), first offset u64, next offset u64, first time
 /// u64, last time u64, place of the first entry in the file u64, count u32, zero u32. Then the entries, as in
 /// `IndexEntry`, little-endian. Derived from the log: what is missing is made again.
 ///
@@ -32,7 +32,7 @@ enum IndexFile {
     }
 
     struct Partition {
-        var id: PartitionID
+        var id: SequenceID
         var entries: ArraySlice<IndexEntry>
     }
 
@@ -70,7 +70,8 @@ enum IndexFile {
                     file.store64(entry.position, at: place + 8)
                     file.store64(entry.appendTime, at: place + 16)
                     file.store32(entry.recordBytes, at: place + 24)
-                    file.store32(entry.count, at: place + 28)
+                    file.store16(entry.first, at: place + 28)
+                    file.store16(entry.count, at: place + 30)
                     place += IndexEntry.bytes
                 }
             }
@@ -86,11 +87,11 @@ enum IndexFile {
         return (bytes, runs)
     }
 
-    private static func write(_ run: IndexRun, of id: PartitionID, _ file: UnsafeMutableRawBufferPointer, at place: Int)
+    private static func write(_ run: IndexRun, of id: SequenceID, _ file: UnsafeMutableRawBufferPointer, at place: Int)
     {
-        file.store32(id.topic.rawValue, at: place)
+        file.store32(id.number, at: place)
         file.store16(id.index, at: place + 4)
-        file.store16(0, at: place + 6)
+        file.store16(id.kind.rawValue, at: place + 6)
         file.store64(run.firstOffset, at: place + 8)
         file.store64(run.nextOffset, at: place + 16)
         file.store64(run.firstTime, at: place + 24)
@@ -110,7 +111,8 @@ enum IndexFile {
                     position: bytes.load64(place + 8),
                     appendTime: bytes.load64(place + 16),
                     recordBytes: bytes.load32(place + 24),
-                    count: bytes.load32(place + 28)
+                    first: bytes.load16(place + 28),
+                    count: bytes.load16(place + 30)
                 )
             }
         }

@@ -22,7 +22,7 @@ package enum LogRecord {
     package static let version: UInt8 = 1
 
     package enum Kind: UInt8, Sendable {
-        /// Topic u32, partition u16, zero u16, then a batch.
+        /// Topic u32, partition u16, traits u16, then a batch.
         case batch = 1
         case topicCreated = 2
         case topicDeleted = 3
@@ -34,6 +34,20 @@ package enum LogRecord {
         case opened = 7
         /// Nothing follows in this segment.
         case segmentEnd = 8
+        /// Changes of delivery states, as a `DeliveryJournal` writes them.
+        case delivery = 9
+        /// A batch that is not published yet, see `StoredBatch`.
+        case held = 10
+        /// Publishes held messages, with what happens together with that, see `Publication`.
+        case published = 11
+        /// A subscription's policy, pause, bindings or place changed, see `SubscriptionChange`.
+        case subscriptionChanged = 12
+        /// What a topic lets go, see `TopicTrim`.
+        case topicTrimmed = 13
+        /// A transaction was begun, rolled back or checked, see `TransactionChange`.
+        case transactionChanged = 14
+        /// Held messages were withdrawn, see `Withdrawal`.
+        case withdrawn = 15
     }
 
     /// What a batch record has before the batch.

@@ -6,12 +6,17 @@ final class Attachment: ReaderOwner {
     let session: UInt64
     let id: UInt32
     let tenant: TenantID
-    let topic: TopicState
+    /// What it reads; nil for a consumer of an inbox.
+    let topic: TopicState?
     /// Only names that match; empty for all.
     let filter: [UInt8]
     let consumer: String
-    let subscription: CursorSubscription?
-    var readers: [PartitionReader] = []
+    let subscription: Subscription?
+    /// Messages are leased to it; nil for a reader by position.
+    let leaseOwner: AttachRequest.LeaseOwner?
+    /// Never used again: names it as the owner of leases.
+    let serial: UInt64
+    var readers: [SequenceReader] = []
     /// What may still be sent. The last batch may take either below zero.
     private(set) var creditMessages: Int64 = 0
     private(set) var creditBytes: Int64 = 0
@@ -26,9 +31,9 @@ final class Attachment: ReaderOwner {
         session: UInt64,
         id: UInt32,
         tenant: TenantID,
-        topic: TopicState,
+        topic: TopicState?,
         request: AttachRequest,
-        subscription: CursorSubscription?,
+        subscription: Subscription?,
         shard: Shard
     ) {
         self.session = session
@@ -39,6 +44,9 @@ final class Attachment: ReaderOwner {
         consumer = request.consumer
         self.subscription = subscription
         self.shard = shard
+        if case .consumer(_, let owner) = request.source { leaseOwner = owner } else { leaseOwner = nil }
+        serial = shard.nextAttachment
+        shard.nextAttachment += 1
         grant(messages: request.creditMessages, bytes: request.creditBytes)
     }
 
@@ -55,7 +63,10 @@ final class Attachment: ReaderOwner {
         creditBytes -= Int64(bytes)
     }
 
-    func readerBecameReady(_ reader: PartitionReader) { shard?.enqueue(self) }
+    /// As whose leases are known what it is given.
+    var owner: UInt64 { leaseOwner == .receipt ? DeliveryState.receiptOwner : serial }
+
+    func readerBecameReady(_ reader: SequenceReader) { shard?.enqueue(self) }
 
     private static func sum(_ credit: Int64, _ more: UInt64) -> Int64 {
         let (sum, overflow) = credit.addingReportingOverflow(Int64(clamping: more))
@@ -68,7 +79,7 @@ final class FetchTask: ReaderOwner {
     let session: UInt64
     let token: UInt64
     let request: FetchRequest
-    let reader: PartitionReader
+    let reader: SequenceReader
     let deadline: Timestamp
     var bytes: [UInt8] = []
     var isQueued = false
@@ -79,7 +90,7 @@ final class FetchTask: ReaderOwner {
         session: UInt64,
         token: UInt64,
         request: FetchRequest,
-        reader: PartitionReader,
+        reader: SequenceReader,
         deadline: Timestamp,
         shard: Shard
     ) {
@@ -92,13 +103,13 @@ final class FetchTask: ReaderOwner {
         reader.owner = self
     }
 
-    func readerBecameReady(_ reader: PartitionReader) { shard?.enqueue(self) }
+    func readerBecameReady(_ reader: SequenceReader) { shard?.enqueue(self) }
 }
 
 /// A search for the first message that was stored at a time or later, in each of some partitions.
 final class TimeSearch: ReaderOwner {
     let time: UInt64
-    let readers: [PartitionReader]
+    let readers: [SequenceReader]
     /// The offsets found; nil where the search goes on.
     var found: [(offset: UInt64, time: Timestamp)?]
     /// Called once all are found.
@@ -108,17 +119,17 @@ final class TimeSearch: ReaderOwner {
 
     init(
         time: Timestamp,
-        partitions: [PartitionState],
+        partitions: [IndexedSequence],
         shard: Shard,
         completion: @escaping (Shard, [(offset: UInt64, time: Timestamp)]) -> Void
     ) {
         self.time = time.rawValue
-        readers = partitions.map { PartitionReader(partition: $0, offset: 0, owner: nil) }
+        readers = partitions.map { SequenceReader($0, offset: 0, owner: nil) }
         found = Array(repeating: nil, count: partitions.count)
         self.completion = completion
         self.shard = shard
         for reader in readers { reader.owner = self }
     }
 
-    func readerBecameReady(_ reader: PartitionReader) { shard?.enqueue(self) }
+    func readerBecameReady(_ reader: SequenceReader) { shard?.enqueue(self) }
 }

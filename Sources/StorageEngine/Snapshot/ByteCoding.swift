@@ -9,6 +9,16 @@ struct ByteWriter {
     mutating func write32(_ value: UInt32) { withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) } }
     mutating func write64(_ value: UInt64) { withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) } }
 
+    mutating func write(_ value: Bool) { write8(value ? 1 : 0) }
+
+    mutating func write(_ value: [UInt8]) {
+        write32(UInt32(value.count))
+        bytes.append(contentsOf: value)
+    }
+
+    /// Bytes whose end is that of the record.
+    mutating func writeRest(_ value: [UInt8]) { bytes.append(contentsOf: value) }
+
     mutating func write(_ text: String) {
         write32(UInt32(text.utf8.count))
         bytes.append(contentsOf: text.utf8)
@@ -34,6 +44,23 @@ struct ByteReader {
     mutating func read16() -> UInt16? { take(2).map { bytes.load16($0) } }
     mutating func read32() -> UInt32? { take(4).map { bytes.load32($0) } }
     mutating func read64() -> UInt64? { take(8).map { bytes.load64($0) } }
+
+    /// False for zero, true for one; nil for others.
+    mutating func readBool() -> Bool? {
+        guard let value = read8(), value <= 1 else { return nil }
+        return value == 1
+    }
+
+    mutating func readBytes() -> [UInt8]? {
+        guard let count = read32(), let start = take(Int(count)) else { return nil }
+        return Array(bytes.slice(start..<start + Int(count)))
+    }
+
+    /// What is left.
+    mutating func readRest() -> UnsafeRawBufferPointer {
+        defer { position = bytes.count }
+        return bytes.slice(position..<bytes.count)
+    }
 
     mutating func readString() -> String? {
         guard let count = read32(), let start = take(Int(count)) else { return nil }

@@ -1,3 +1,4 @@
+internal import DequeModule
 internal import MessageModel
 internal import StorageService
 
@@ -8,7 +9,7 @@ internal import StorageService
 /// the next ids of topics and subscriptions, and the topics with their partitions' indexes, the subscriptions and the
 /// producers, as `encode` writes them. Derived from the log.
 enum Snapshot {
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     static let headerBytes = 32
     static let prefix = "snapshot-"
     /// "SLUICESN" in ASCII.
@@ -46,23 +47,17 @@ enum Snapshot {
                 specification: TopicSpecification(
                     name: topic.info.name,
                     partitions: topic.info.partitions,
-                    captures: topic.info.captures
+                    captures: topic.info.captures,
+                    policy: topic.policy
                 )
             ).encode(to: &writer)
             for partition in topic.partitions { encode(partition, to: &writer) }
         }
-        let subscriptions = state.subscriptions.values.sorted { $0.id.rawValue < $1.id.rawValue }
+        let subscriptions = state.subscriptions.values.filter(\.isLogged).sorted { $0.id.rawValue < $1.id.rawValue }
         writer.write32(UInt32(subscriptions.count))
-        for subscription in subscriptions {
-            SubscriptionDefinition(
-                id: subscription.id,
-                tenant: subscription.tenant,
-                createdAt: subscription.createdAt,
-                topic: subscription.topic,
-                name: subscription.name,
-                acknowledged: subscription.acknowledged
-            ).encode(to: &writer)
-        }
+        for subscription in subscriptions { encode(subscription, to: &writer) }
+        state.held.encode(to: &writer)
+        encode(state.transactions, to: &writer)
         writer.write32(UInt32(state.producers.states.count))
         for (key, producer) in state.producers.states.sorted(by: { $0.value.lastUse < $1.value.lastUse }) {
             encode(key, producer, to: &writer)
@@ -80,8 +75,48 @@ enum Snapshot {
         return Checksum.crc32c(file.slice(16..<file.count), continuing: version)
     }
 
-    private static func encode(_ partition: PartitionState, to writer: inout ByteWriter) {
+    private static func encode(_ subscription: Subscription, to writer: inout ByteWriter) {
+        subscription.definition.encode(to: &writer)
+        let lanes = subscription.lanes.compactMap { $0 }
+        writer.write32(UInt32(lanes.count))
+        for lane in lanes {
+            writer.write16(lane.key.lane)
+            lane.delivery.encode(to: &writer)
+            guard subscription.isInbox else { continue }
+            encode(lane.sequence, to: &writer)
+            writer.write64(lane.sizesStart)
+            writer.write32(UInt32(lane.sizes.count))
+            for size in lane.sizes { writer.write32(size) }
+        }
+    }
+
+    private static func encode(_ transactions: [TransactionID: OpenTransaction], to writer: inout ByteWriter) {
+        writer.write32(UInt32(transactions.count))
+        for (id, transaction) in transactions.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+            writer.write64(id.rawValue)
+            TransactionChange.begun(
+                tenant: transaction.tenant,
+                transaction.specification,
+                at: transaction.begunAt
+            ).encode(to: &writer)
+            writer.write32(UInt32(transaction.held.count))
+            for held in transaction.held {
+                writer.write32(held.partition.topic.rawValue)
+                writer.write16(held.partition.index)
+                writer.write64(held.position)
+                writer.write32(held.recordBytes)
+                writer.write16(held.count)
+            }
+            writer.write32(UInt32(transaction.receipts.count))
+            for receipt in transaction.receipts { writer.write(receipt) }
+            writer.write32(transaction.checks)
+            writer.write64(transaction.lastCheck?.rawValue ?? .max)
+        }
+    }
+
+    private static func encode(_ partition: IndexedSequence, to writer: inout ByteWriter) {
         writer.write64(partition.nextOffset)
+        writer.write64(partition.trimmedOffset)
         writer.write32(UInt32(partition.index.runs.count))
         for run in partition.index.runs {
             writer.write64(run.segment)
@@ -99,7 +134,14 @@ enum Snapshot {
             writer.write64(entry.position)
             writer.write64(entry.appendTime)
             writer.write32(entry.recordBytes)
-            writer.write32(entry.count)
+            writer.write16(entry.first)
+            writer.write16(entry.count)
+        }
+        let start = partition.index.entries.startIndex
+        writer.write32(UInt32(partition.index.boundaries.count))
+        for boundary in partition.index.boundaries {
+            writer.write64(boundary.segment)
+            writer.write32(UInt32(max(0, boundary.ordinal - start)))
         }
     }
 
@@ -127,20 +169,19 @@ enum Snapshot {
         case newerVersion(UInt32)
     }
 
-    /// - Parameter segmentOf: the number of the segment that holds a position; nil where none does.
     static func decode(
         _ bytes: [UInt8],
         identity: UInt32,
-        producersRemembered: Int,
-        segmentOf: (UInt64) -> UInt64?
+        producersRemembered: Int
     ) -> Reading {
         bytes.withUnsafeBytes { file in
             guard file.count >= headerBytes, file.load64(0) == magic else { return .unusable }
             guard checksum(file, identity: identity) == file.load32(12) else { return .unusable }
             guard file.load32(8) <= version else { return .newerVersion(file.load32(8)) }
+            guard file.load32(8) == version else { return .unusable }
             var state = ShardState(producersRemembered: producersRemembered)
             var reader = ByteReader(file.slice(headerBytes..<file.count))
-            guard decode(&state, from: &reader, segmentOf: segmentOf) != nil, reader.remaining == 0 else {
+            guard decode(&state, from: &reader) != nil, reader.remaining == 0 else {
                 return .unusable
             }
             return .read(state, position: file.load64(16), isClean: file.load32(24) & isCleanFlag != 0)
@@ -150,8 +191,7 @@ enum Snapshot {
     /// Nil where the bytes end early or make no sense.
     private static func decode(
         _ state: inout ShardState,
-        from reader: inout ByteReader,
-        segmentOf: (UInt64) -> UInt64?
+        from reader: inout ByteReader
     ) -> Void? {
         guard let epoch = reader.read32(), let lastTime = reader.read64(), let nextTopic = reader.read32(),
             let nextSubscription = reader.read32(), let topicCount = reader.read32()
@@ -159,14 +199,14 @@ enum Snapshot {
         for _ in 0..<topicCount {
             guard let definition = TopicDefinition(from: &reader) else { return nil }
             for partition in state.applyTopicCreated(definition).partitions {
-                guard decode(partition, &state, from: &reader, segmentOf: segmentOf) != nil else { return nil }
+                guard decode(partition, &state, from: &reader) != nil else { return nil }
             }
         }
         guard let subscriptionCount = reader.read32() else { return nil }
         for _ in 0..<subscriptionCount {
-            guard let definition = SubscriptionDefinition(from: &reader) else { return nil }
-            state.applySubscriptionCreated(definition)
+            guard decodeSubscription(&state, from: &reader) != nil else { return nil }
         }
+        guard state.held.restore(from: &reader), decodeTransactions(&state, from: &reader) != nil else { return nil }
         guard let producerCount = reader.read32() else { return nil }
         for _ in 0..<producerCount {
             guard let (key, producer) = decodeProducer(from: &reader) else { return nil }
@@ -180,13 +220,15 @@ enum Snapshot {
     }
 
     private static func decode(
-        _ partition: PartitionState,
+        _ partition: IndexedSequence,
         _ state: inout ShardState,
-        from reader: inout ByteReader,
-        segmentOf: (UInt64) -> UInt64?
+        from reader: inout ByteReader
     ) -> Void? {
-        guard let nextOffset = reader.read64(), let runCount = reader.read32() else { return nil }
+        guard let nextOffset = reader.read64(), let trimmed = reader.read64(), let runCount = reader.read32() else {
+            return nil
+        }
         partition.nextOffset = nextOffset
+        partition.trimmedOffset = trimmed
         for _ in 0..<runCount {
             guard let segment = reader.read64(), let epoch = reader.read32(), let first = reader.read64(),
                 let next = reader.read64(), let firstTime = reader.read64(), let lastTime = reader.read64(),
@@ -206,23 +248,92 @@ enum Snapshot {
             )
         }
         guard let entryCount = reader.read32() else { return nil }
+        var entries: [IndexEntry] = []
         for _ in 0..<entryCount {
             guard let offset = reader.read64(), let position = reader.read64(), let time = reader.read64(),
-                let recordBytes = reader.read32(), let count = reader.read32()
+                let recordBytes = reader.read32(), let first = reader.read16(), let count = reader.read16()
             else { return nil }
-            partition.index.append(
+            entries.append(
                 IndexEntry(
                     baseOffset: offset,
                     position: position,
                     appendTime: time,
                     recordBytes: recordBytes,
+                    first: first,
                     count: count
                 )
             )
-            if let segment = segmentOf(position), partition.lastSegment != segment {
-                partition.lastSegment = segment
-                state.touched[segment, default: []].append(partition)
+        }
+        guard let boundaryCount = reader.read32() else { return nil }
+        var boundaries: [PartitionIndex.Boundary] = []
+        for _ in 0..<boundaryCount {
+            guard let segment = reader.read64(), let place = reader.read32(), Int(place) <= entries.count else {
+                return nil
             }
+            boundaries.append(PartitionIndex.Boundary(segment: segment, ordinal: Int(place)))
+            partition.lastSegment = segment
+            state.touched[segment, default: []].append(partition)
+        }
+        partition.index.restore(entries, boundaries: boundaries)
+        return ()
+    }
+
+    private static func decodeSubscription(_ state: inout ShardState, from reader: inout ByteReader) -> Void? {
+        guard let definition = SubscriptionDefinition(from: &reader), let laneCount = reader.read32() else {
+            return nil
+        }
+        let subscription = state.applySubscriptionCreated(definition)
+        for _ in 0..<laneCount {
+            guard let number = reader.read16(), let delivery = DeliveryState(from: &reader) else { return nil }
+            guard subscription.isInbox else {
+                guard let lane = subscription.lane(number) else { return nil }
+                lane.delivery = delivery
+                continue
+            }
+            let lane = subscription.makeLane(number)
+            lane.delivery = delivery
+            guard decode(lane.sequence, &state, from: &reader) != nil, let start = reader.read64(),
+                let sizeCount = reader.read32()
+            else { return nil }
+            lane.sizesStart = start
+            for _ in 0..<sizeCount {
+                guard let size = reader.read32() else { return nil }
+                lane.sizes.append(size)
+                lane.bytes += UInt64(size)
+            }
+        }
+        return ()
+    }
+
+    private static func decodeTransactions(_ state: inout ShardState, from reader: inout ByteReader) -> Void? {
+        guard let count = reader.read32() else { return nil }
+        for _ in 0..<count {
+            guard let id = reader.read64(), let change = TransactionChange(from: &reader),
+                case .begun(let tenant, let specification, let time) = change, let heldCount = reader.read32()
+            else { return nil }
+            var transaction = OpenTransaction(tenant: tenant, specification: specification, begunAt: time)
+            for _ in 0..<heldCount {
+                guard let topic = reader.read32(), let index = reader.read16(), let position = reader.read64(),
+                    let recordBytes = reader.read32(), let records = reader.read16()
+                else { return nil }
+                transaction.held.append(
+                    HeldBatch(
+                        partition: PartitionID(topic: TopicID(rawValue: topic), index: index),
+                        position: position,
+                        recordBytes: recordBytes,
+                        count: records
+                    )
+                )
+            }
+            guard let receiptCount = reader.read32() else { return nil }
+            for _ in 0..<receiptCount {
+                guard let receipt = reader.readReceipt() else { return nil }
+                transaction.receipts.append(receipt)
+            }
+            guard let checks = reader.read32(), let last = reader.read64() else { return nil }
+            transaction.checks = checks
+            transaction.lastCheck = last == .max ? nil : Timestamp(rawValue: last)
+            state.transactions[TransactionID(rawValue: id)] = transaction
         }
         return ()
     }

@@ -3,23 +3,42 @@ internal import MessageModel
 /// Who is told when a reader can go on.
 protocol ReaderOwner: AnyObject {
     /// Something that this reader waited for is there.
-    func readerBecameReady(_ reader: PartitionReader)
+    func readerBecameReady(_ reader: SequenceReader)
 }
 
-/// Walks the batches of one partition from an offset on: from memory where they are there, from the device otherwise.
+/// Who asked the device for something.
+protocol ColdClient: AnyObject {
+    func received(_ result: Result<[UInt8], DeviceError>, shard: Shard)
+}
+
+/// Walks the messages of one sequence from an offset on, batch by batch: from memory where they are there, from the device otherwise.
 ///
 /// Cold reads take several steps, each a request to the device: find the index run, search its file by halves for the
 /// entry, read the entries from there, read the log. What was read is kept for the batches that follow.
-final class PartitionReader {
+final class SequenceReader: ColdClient {
     enum Outcome {
-        /// A stored batch that holds `offset` or is the next one behind it. Lent until the reader is used again.
-        case batch(BatchView, IndexEntry)
+        /// A stored batch that holds `offset` or is the next one behind it, and its place. Lent until the reader is used
+        /// again.
+        case batch(BatchView, Place)
         /// Everything visible has been read.
         case atEnd
         /// The device was asked; the owner will be told.
         case pending
-        /// This batch is damaged on the device; `skip` goes on behind it.
-        case damaged(IndexEntry)
+        /// These messages are damaged on the device.
+        case damaged(Range<UInt64>)
+    }
+
+    /// Messages of a sequence in a batch.
+    struct Place: Equatable {
+        /// The partition that they were published to.
+        var partition: PartitionID
+        /// The first one's offset in the sequence, and its place in the batch.
+        var baseOffset: UInt64
+        var first: Int
+        var count: Int
+        var appendTime: UInt64
+        var traits: UInt16
+        var nextOffset: UInt64 { baseOffset &+ UInt64(count) }
     }
 
     enum ColdRequest: Equatable {
@@ -28,7 +47,7 @@ final class PartitionReader {
         case log(position: UInt64)
     }
 
-    let partition: PartitionState
+    let sequence: IndexedSequence
     weak var owner: (any ReaderOwner)?
     /// The offset that is read next.
     private(set) var offset: UInt64
@@ -43,12 +62,17 @@ final class PartitionReader {
     /// The place in the index's memory part that was used last.
     private var hint = 0
     private var readFailed = false
+    /// A part of the index that cannot be read.
+    private var damagedRun: Range<UInt64>?
+    /// A batch with other stamps than it was stored with.
+    private var restamped: [UInt8] = []
+    private var restampedMemory: UnsafeMutableRawBufferPointer?
 
     /// Entries that one read of an index file brings: 64 KiB.
     static let entriesPerRead = 2_048
 
-    init(partition: PartitionState, offset: UInt64, owner: (any ReaderOwner)?) {
-        self.partition = partition
+    init(_ sequence: IndexedSequence, offset: UInt64, owner: (any ReaderOwner)?) {
+        self.sequence = sequence
         self.offset = offset
         self.owner = owner
     }
@@ -60,18 +84,21 @@ final class PartitionReader {
     }
 
     /// The batch is done; the next one follows.
-    func advance(behind entry: IndexEntry) { offset = max(offset, entry.nextOffset) }
+    func advance(behind place: Place) { offset = max(offset, place.nextOffset) }
 
     /// Reads the batch at `offset`.
     func next(log: CommitLog, requests: inout ColdRequests) -> Outcome {
         guard outstanding == nil else { return .pending }
-        guard offset < partition.visibleOffset else { return .atEnd }
+        guard offset < sequence.visibleOffset else { return .atEnd }
         guard let entry = entry(for: .offset(offset), log: log, requests: &requests) else {
+            if let damagedRun {
+                self.damagedRun = nil
+                return .damaged(damagedRun)
+            }
             return outstanding == nil ? .atEnd : .pending
         }
-        if entry.baseOffset >= partition.visibleOffset { return .atEnd }
+        if entry.baseOffset >= sequence.visibleOffset { return .atEnd }
         let length = Int(entry.recordBytes)
-        if length == 0 { return .damaged(entry) }
         if let bytes = log.cached(entry.position), bytes.count >= length {
             return batch(in: bytes.slice(0..<length), entry, log: log)
         }
@@ -80,10 +107,10 @@ final class PartitionReader {
         }
         if readFailed || coldLog?.position == entry.position {
             readFailed = false
-            return .damaged(entry)
+            return .damaged(entry.baseOffset..<entry.nextOffset)
         }
         guard entry.position < log.written, let (segment, segmentOffset) = log.locate(entry.position) else {
-            return .damaged(entry)
+            return .damaged(entry.baseOffset..<entry.nextOffset)
         }
         outstanding = .log(position: entry.position)
         // What is behind the end now is written later: what is read of it would be taken for damage then.
@@ -98,22 +125,60 @@ final class PartitionReader {
     }
 
     private func batch(in record: UnsafeRawBufferPointer, _ entry: IndexEntry, log: CommitLog) -> Outcome {
+        let damaged = Outcome.damaged(entry.baseOffset..<entry.nextOffset)
         guard
             let view = LogRecord.View(prefixOf: record, position: entry.position, identity: log.options.logIdentity),
-            view.kind == .batch, view.payload.count > LogRecord.batchPrefixBytes,
-            let batch = BatchView(prefixOf: view.payload.slice(LogRecord.batchPrefixBytes..<view.payload.count)),
+            let stored = StoredBatch(view),
             // An index file is not checked as a whole: what it leads to must be what it says.
-            view.payload.load32(0) == partition.id.topic.rawValue, view.payload.load16(4) == partition.id.index,
-            batch.baseOffset == entry.baseOffset, batch.recordCount == Int(entry.count)
-        else { return .damaged(entry) }
-        return .batch(batch, entry)
+            Int(entry.first) + Int(entry.count) <= stored.batch.recordCount
+        else { return damaged }
+        var place = Place(
+            partition: stored.partition,
+            baseOffset: entry.baseOffset,
+            first: Int(entry.first),
+            count: Int(entry.count),
+            appendTime: entry.appendTime,
+            traits: stored.traits
+        )
+        guard sequence.id.kind == .partition else { return .batch(stored.batch, place) }
+        guard stored.partition == sequence.partition else { return damaged }
+        if stored.isPublished {
+            guard stored.batch.baseOffset == entry.baseOffset, stored.batch.recordCount == Int(entry.count) else {
+                return damaged
+            }
+            return .batch(stored.batch, place)
+        }
+        // It became visible later than it was stored, and got its offset then.
+        guard let batch = restamp(stored.batch, entry) else { return damaged }
+        place.first = 0
+        return .batch(batch, place)
     }
+
+    private func restamp(_ batch: BatchView, _ entry: IndexEntry) -> BatchView? {
+        guard
+            BatchExcerpt.write(
+                batch,
+                first: Int(entry.first),
+                count: Int(entry.count),
+                baseOffset: entry.baseOffset,
+                appendTime: Timestamp(rawValue: entry.appendTime),
+                into: &restamped
+            )
+        else { return nil }
+        restampedMemory?.deallocate()
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: restamped.count, alignment: 8)
+        memory.copyBytes(from: restamped)
+        restampedMemory = memory
+        return BatchView(prefixOf: UnsafeRawBufferPointer(memory))
+    }
+
+    deinit { restampedMemory?.deallocate() }
 
     // MARK: Finding entries
 
     /// The first entry that is not behind `key`; nil where there is none, or where the device was asked for it.
     func entry(for key: IndexKey, log: CommitLog, requests: inout ColdRequests) -> IndexEntry? {
-        let index = partition.index
+        let index = sequence.index
         if let runIndex = index.firstRun(notBehind: key) {
             let run = index.runs[runIndex]
             if coldRun == run, let first = coldEntries.first, key == coldKey || !isBefore(first, key),
@@ -123,30 +188,28 @@ final class PartitionReader {
                 return coldEntries[place]
             }
             if readFailed {
-                // An index file that cannot be read: its part of the partition is passed over and reported.
+                // An index file that cannot be read: its part of the sequence is passed over and reported.
                 readFailed = false
-                return IndexEntry(
-                    baseOffset: run.firstOffset,
-                    position: 0,
-                    appendTime: run.firstTime,
-                    recordBytes: 0,
-                    count: UInt32(clamping: run.nextOffset - run.firstOffset)
-                )
+                damagedRun = run.firstOffset..<run.nextOffset
+                return nil
             }
             search(run, low: 0, high: Int(run.count) - 1, key: key, requests: &requests)
             return nil
         }
-        if hint < index.entries.count, !key.isBehind(index.entries[hint]),
-            hint == 0 || key.isBehind(index.entries[hint - 1])
+        let range = index.entries.indices
+        if range.contains(hint), !key.isBehind(index.entries[hint]),
+            hint == range.lowerBound || key.isBehind(index.entries[hint - 1])
         {
             return index.entries[hint]
         }
-        if hint + 1 < index.entries.count, key.isBehind(index.entries[hint]), !key.isBehind(index.entries[hint + 1]) {
+        if range.contains(hint), hint + 1 < range.upperBound, key.isBehind(index.entries[hint]),
+            !key.isBehind(index.entries[hint + 1])
+        {
             hint += 1
             return index.entries[hint]
         }
         hint = index.firstEntry(notBehind: key)
-        return hint < index.entries.count ? index.entries[hint] : nil
+        return hint < range.upperBound ? index.entries[hint] : nil
     }
 
     /// Whether what is searched for may stand before this entry.
@@ -178,6 +241,11 @@ final class PartitionReader {
     }
 
     // MARK: Answers
+
+    func received(_ result: Result<[UInt8], DeviceError>, shard: Shard) {
+        received(result, requests: &shard.coldRequests)
+        if outstanding == nil { owner?.readerBecameReady(self) }
+    }
 
     /// The device answered.
     func received(_ result: Result<[UInt8], DeviceError>, requests: inout ColdRequests) {
@@ -242,7 +310,7 @@ struct ColdRequests {
             case log(segment: UInt64)
             case index(segment: UInt64, epoch: UInt32)
         }
-        var reader: PartitionReader
+        var client: any ColdClient
         var source: Source
         var offset: Int
         var length: Int
@@ -250,13 +318,13 @@ struct ColdRequests {
 
     private(set) var pending: [Request] = []
 
-    mutating func readLog(_ reader: PartitionReader, segment: UInt64, offset: Int, length: Int) {
-        pending.append(Request(reader: reader, source: .log(segment: segment), offset: offset, length: length))
+    mutating func readLog(_ client: any ColdClient, segment: UInt64, offset: Int, length: Int) {
+        pending.append(Request(client: client, source: .log(segment: segment), offset: offset, length: length))
     }
 
-    mutating func readIndex(_ reader: PartitionReader, run: IndexRun, offset: Int, length: Int) {
+    mutating func readIndex(_ client: any ColdClient, run: IndexRun, offset: Int, length: Int) {
         let source = Request.Source.index(segment: run.segment, epoch: run.epoch)
-        pending.append(Request(reader: reader, source: source, offset: offset, length: length))
+        pending.append(Request(client: client, source: source, offset: offset, length: length))
     }
 
     mutating func take() -> [Request] {

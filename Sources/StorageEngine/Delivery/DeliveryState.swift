@@ -1,0 +1,398 @@
+internal import DequeModule
+internal import HeapModule
+internal import MessageModel
+
+/// What has become of the messages of one lane: of one partition for a cursor subscription, of one level of priority for
+/// an inbox. A value that knows sequences and times, and nothing of where messages stand.
+///
+/// A message is done, leased, delayed, dying (on its way to the dead letters), ready to be delivered again, waiting for
+/// its key, or it was never looked at. Everything before `watermark` is done; what was looked at stands before `scan`,
+/// apart from what a restart brought along (`taken`).
+struct DeliveryState {
+    struct Lease: Equatable {
+        var range: Range<UInt64>
+        /// The consumer's attachment; `receiptOwner` where whoever has the receipt settles.
+        var owner: UInt64
+        var deadline: Timestamp
+        /// Which delivery of these messages it is, from 1 on.
+        var attempt: UInt32
+    }
+
+    static let receiptOwner: UInt64 = 0
+
+    private(set) var watermark: UInt64
+    /// Done, and not before the watermark.
+    private(set) var done = RangeSet()
+    /// What is looked at next.
+    private(set) var scan: UInt64
+    /// Ascending and disjoint.
+    private(set) var leases: Deque<Lease> = []
+    private(set) var leasedCount: UInt64 = 0
+    private(set) var ready = RangeSet()
+    private(set) var delayed: [UInt64: Timestamp] = [:]
+    private var delays = Heap<Delay>()
+    /// How many deliveries ended without success and count.
+    private(set) var failed: [UInt64: UInt32] = [:]
+    private(set) var dying = RangeSet()
+    /// Not before `scan`, and leased or delayed already.
+    private(set) var taken = RangeSet()
+    private(set) var gate = KeyGate()
+    /// No lease ends before this time.
+    private var earliestLease = Timestamp.never
+
+    struct Delay: Comparable {
+        var until: Timestamp
+        var sequence: UInt64
+        static func < (left: Delay, right: Delay) -> Bool {
+            (left.until, left.sequence) < (right.until, right.sequence)
+        }
+    }
+
+    init(at start: UInt64 = 0) {
+        watermark = start
+        scan = start
+    }
+
+    // MARK: Looking
+
+    /// Messages before `end` that are not done.
+    func backlog(before end: UInt64) -> UInt64 { end > watermark ? end - watermark - done.count : 0 }
+
+    func isDone(_ sequence: UInt64) -> Bool { sequence < watermark || done.contains(sequence) }
+
+    /// Messages that memory is kept for.
+    var trackedCount: Int { Int(leasedCount) + Int(ready.count) + delayed.count + Int(dying.count) + gate.waitingCount }
+
+    /// When something is to be done without being asked; nil for never.
+    var nextDeadline: Timestamp? {
+        let delay = delays.min?.until ?? .never
+        let deadline = min(delay, leases.isEmpty ? .never : earliestLease)
+        return deadline == .never ? nil : deadline
+    }
+
+    /// Which delivery the next one of this message will be.
+    func nextAttempt(_ sequence: UInt64) -> UInt32 { failed.isEmpty ? 1 : (failed[sequence] ?? 0) &+ 1 }
+
+    /// The first part of a range in which all messages come to the same attempt.
+    func uniform(_ range: Range<UInt64>) -> (range: Range<UInt64>, attempt: UInt32) {
+        let attempt = nextAttempt(range.lowerBound)
+        guard !failed.isEmpty else { return (range, attempt) }
+        var end = range.lowerBound + 1
+        while end < range.upperBound, nextAttempt(end) == attempt { end += 1 }
+        return (range.lowerBound..<end, attempt)
+    }
+
+    /// What comes next that was not looked at, before `end`: messages that are all fresh, or all taken already.
+    func next(before end: UInt64) -> (range: Range<UInt64>, isTaken: Bool)? {
+        var start = scan
+        if let range = done.range(holding: start) { start = range.upperBound }
+        guard start < end else { return nil }
+        var stop = end
+        if let range = done.firstRange(from: start) { stop = min(stop, range.lowerBound) }
+        guard let held = taken.firstRange(from: start), held.lowerBound < stop else { return (start..<stop, false) }
+        if held.lowerBound > start { return (start..<held.lowerBound, false) }
+        return (start..<min(stop, held.upperBound), true)
+    }
+
+    func lease(holding sequence: UInt64) -> Lease? {
+        let place = leasePlace(endingBehind: sequence)
+        return place < leases.count && leases[place].range.contains(sequence) ? leases[place] : nil
+    }
+
+    private func leasePlace(endingBehind sequence: UInt64) -> Int {
+        if let last = leases.last, last.range.upperBound <= sequence { return leases.count }
+        return PartitionIndex.firstIndex(in: 0..<leases.count) { leases[$0].range.upperBound > sequence }
+    }
+
+    // MARK: Delivering
+
+    /// Messages were looked at and need no more of it.
+    mutating func pass(to sequence: UInt64) {
+        guard sequence > scan else { return }
+        if !taken.isEmpty { taken.remove(scan..<sequence) }
+        scan = sequence
+    }
+
+    /// Whether the order of its key lets a message go out now; it is held back otherwise.
+    mutating func admit(_ sequence: UInt64, key: UInt64) -> Bool { gate.admit(sequence, key: key) }
+
+    /// Messages go out to a consumer. They are fresh or ready, and come to the same attempt.
+    mutating func lease(_ range: Range<UInt64>, owner: UInt64, deadline: Timestamp) {
+        guard !range.isEmpty else { return }
+        let attempt = nextAttempt(range.lowerBound)
+        if !ready.isEmpty { ready.remove(range) }
+        if !delayed.isEmpty { for sequence in range { delayed[sequence] = nil } }
+        insertLease(Lease(range: range, owner: owner, deadline: deadline, attempt: attempt))
+    }
+
+    private mutating func insertLease(_ lease: Lease) {
+        leasedCount += lease.range.upperBound - lease.range.lowerBound
+        earliestLease = min(earliestLease, lease.deadline)
+        let place = leasePlace(endingBehind: lease.range.lowerBound)
+        if place > 0 {
+            let before = leases[place - 1]
+            if before.range.upperBound == lease.range.lowerBound, before.owner == lease.owner,
+                before.deadline == lease.deadline, before.attempt == lease.attempt
+            {
+                leases[place - 1].range = before.range.lowerBound..<lease.range.upperBound
+                return
+            }
+        }
+        if place == leases.count { leases.append(lease) } else { leases.insert(lease, at: place) }
+    }
+
+    // MARK: Settling
+
+    /// Ends the leases of a range, or those of one owner in it.
+    /// - Parameter pieces: gets what was leased, cut to the range.
+    mutating func takeLeases(in range: Range<UInt64>, owner: UInt64?, into pieces: inout [Lease]) {
+        guard !range.isEmpty else { return }
+        var place = leasePlace(endingBehind: range.lowerBound)
+        while place < leases.count, leases[place].range.lowerBound < range.upperBound {
+            let lease = leases[place]
+            guard owner == nil || lease.owner == owner else {
+                place += 1
+                continue
+            }
+            var piece = lease
+            piece.range = lease.range.clamped(to: range)
+            pieces.append(piece)
+            leasedCount -= piece.range.upperBound - piece.range.lowerBound
+            let before = lease.range.lowerBound..<piece.range.lowerBound
+            let behind = piece.range.upperBound..<lease.range.upperBound
+            switch (before.isEmpty, behind.isEmpty) {
+            case (true, true):
+                if place == 0 { leases.removeFirst() } else { leases.remove(at: place) }
+            case (false, true):
+                leases[place].range = before
+                place += 1
+            case (true, false):
+                leases[place].range = behind
+                place += 1
+            case (false, false):
+                leases[place].range = before
+                var rest = lease
+                rest.range = behind
+                leases.insert(rest, at: place + 1)
+                place += 2
+            }
+        }
+    }
+
+    /// Takes every lease that one owner has.
+    mutating func takeLeases(of owner: UInt64, into pieces: inout [Lease]) {
+        guard let first = leases.first, let last = leases.last else { return }
+        takeLeases(in: first.range.lowerBound..<last.range.upperBound, owner: owner, into: &pieces)
+    }
+
+    /// Ends the leases whose time has come.
+    mutating func takeExpired(now: Timestamp, into pieces: inout [Lease]) {
+        guard earliestLease <= now else { return }
+        earliestLease = .never
+        var place = 0
+        while place < leases.count {
+            let lease = leases[place]
+            if lease.deadline <= now {
+                pieces.append(lease)
+                leasedCount -= lease.range.upperBound - lease.range.lowerBound
+                leases.remove(at: place)
+            } else {
+                earliestLease = min(earliestLease, lease.deadline)
+                place += 1
+            }
+        }
+    }
+
+    /// Whether a receipt still counts: its message was not delivered again and is not done.
+    func accepts(_ sequence: UInt64, attempt: UInt32) -> Bool {
+        if let lease = lease(holding: sequence) { return lease.attempt == attempt }
+        return !isDone(sequence) && !dying.contains(sequence) && failed[sequence] == attempt
+    }
+
+    /// Never to be delivered again.
+    mutating func finish(_ range: Range<UInt64>) {
+        let range = max(range.lowerBound, watermark)..<max(range.upperBound, watermark)
+        guard !range.isEmpty else { return }
+        if !ready.isEmpty { ready.remove(range) }
+        if !dying.isEmpty { dying.remove(range) }
+        if !failed.isEmpty || !delayed.isEmpty || !gate.isEmpty { forget(range) }
+        if range.lowerBound == watermark {
+            watermark = range.upperBound
+            if !done.isEmpty {
+                done.remove(range)
+                if let next = done.firstRange, next.lowerBound <= watermark {
+                    watermark = max(watermark, next.upperBound)
+                    done.remove(next)
+                }
+            }
+            if scan < watermark { pass(to: watermark) }
+        } else {
+            done.insert(range)
+        }
+    }
+
+    private mutating func forget(_ range: Range<UInt64>) {
+        // A jump over a long backlog is not to be walked message by message.
+        if range.upperBound - range.lowerBound > UInt64(max(failed.count, delayed.count)) + 1_024, gate.isEmpty {
+            failed = failed.filter { !range.contains($0.key) }
+            delayed = delayed.filter { !range.contains($0.key) }
+            return
+        }
+        for sequence in range {
+            failed[sequence] = nil
+            delayed[sequence] = nil
+            if let next = gate.done(sequence), !range.contains(next), !dying.contains(next) {
+                ready.insert(next..<next + 1)
+            }
+        }
+    }
+
+    /// To be delivered again: at once, or not before a time.
+    /// - Parameter lease: what was taken from the leases.
+    mutating func release(_ lease: Lease, until: Timestamp?, countsAttempt: Bool) {
+        let count = countsAttempt ? lease.attempt : lease.attempt - 1
+        for sequence in lease.range where !isDone(sequence) { failed[sequence] = count > 0 ? count : nil }
+        if let until {
+            for sequence in lease.range where !isDone(sequence) { delay(sequence, until: until) }
+        } else {
+            ready.insert(lease.range)
+        }
+    }
+
+    private mutating func delay(_ sequence: UInt64, until: Timestamp) {
+        delayed[sequence] = until
+        delays.insert(Delay(until: until, sequence: sequence))
+        if sequence >= scan { taken.insert(sequence..<sequence + 1) }
+    }
+
+    /// A delivery that ended and was not repeated yet is settled after all.
+    mutating func takeBack(_ sequence: UInt64) {
+        ready.remove(sequence..<sequence + 1)
+        delayed[sequence] = nil
+    }
+
+    /// On its way to the dead letters.
+    /// - Parameter attempt: the delivery that was its last; nil where that is known already.
+    mutating func condemn(_ range: Range<UInt64>, attempt: UInt32?) {
+        if let attempt { for sequence in range { failed[sequence] = attempt } }
+        ready.remove(range)
+        for sequence in range where !delayed.isEmpty { delayed[sequence] = nil }
+        dying.insert(range)
+    }
+
+    /// Makes those ready whose delay is over.
+    /// - Returns: whether there were any.
+    mutating func wakeDelayed(now: Timestamp) -> Bool {
+        var woke = false
+        while let first = delays.min, first.until <= now {
+            delays.removeMin()
+            guard delayed[first.sequence] == first.until else { continue }
+            delayed[first.sequence] = nil
+            ready.insert(first.sequence..<first.sequence + 1)
+            woke = true
+        }
+        return woke
+    }
+
+    // MARK: Restarts
+
+    /// Nobody is attached any more: what was leased to attachments goes back, what receipts were given for stays out.
+    mutating func restart() {
+        var lost: [Lease] = []
+        for lease in leases where lease.owner != Self.receiptOwner { lost.append(lease) }
+        leases = leases.filter { $0.owner == Self.receiptOwner }
+        leasedCount = 0
+        earliestLease = .never
+        for lease in lost {
+            for sequence in lease.range where !isDone(sequence) { failed[sequence] = lease.attempt }
+        }
+        ready.removeAll()
+        dying.removeAll()
+        taken.removeAll()
+        gate.removeAll()
+        scan = watermark
+        for lease in leases {
+            leasedCount += lease.range.upperBound - lease.range.lowerBound
+            earliestLease = min(earliestLease, lease.deadline)
+            taken.insert(lease.range)
+        }
+        for sequence in delayed.keys { taken.insert(sequence..<sequence + 1) }
+    }
+
+    /// Goes on at another place: nothing of what was is kept.
+    mutating func seek(to sequence: UInt64) { self = DeliveryState(at: sequence) }
+}
+
+extension DeliveryState {
+    func encode(to writer: inout ByteWriter) {
+        writer.write64(watermark)
+        writer.write32(UInt32(done.ranges.count))
+        for range in done.ranges { writer.write(range) }
+        writer.write32(UInt32(leases.count))
+        for lease in leases {
+            writer.write(lease.range)
+            writer.write8(lease.owner == Self.receiptOwner ? 0 : 1)
+            writer.write64(lease.deadline.rawValue)
+            writer.write32(lease.attempt)
+        }
+        writer.write32(UInt32(failed.count))
+        for (sequence, count) in failed.sorted(by: { $0.key < $1.key }) {
+            writer.write64(sequence)
+            writer.write32(count)
+        }
+        writer.write32(UInt32(delayed.count))
+        for (sequence, until) in delayed.sorted(by: { $0.key < $1.key }) {
+            writer.write64(sequence)
+            writer.write64(until.rawValue)
+        }
+    }
+
+    /// Nil where the bytes end early or make no sense.
+    init?(from reader: inout ByteReader) {
+        guard let watermark = reader.read64(), let doneCount = reader.read32() else { return nil }
+        self.init(at: watermark)
+        for _ in 0..<doneCount {
+            guard let range = reader.readRange(), range.lowerBound > watermark else { return nil }
+            done.insert(range)
+        }
+        guard let leaseCount = reader.read32() else { return nil }
+        for _ in 0..<leaseCount {
+            guard let range = reader.readRange(), let isAttached = reader.read8(), let deadline = reader.read64(),
+                let attempt = reader.read32(), attempt > 0, range.lowerBound >= leases.last?.range.upperBound ?? 0
+            else { return nil }
+            insertLease(
+                Lease(
+                    range: range,
+                    owner: isAttached == 0 ? Self.receiptOwner : .max,
+                    deadline: Timestamp(rawValue: deadline),
+                    attempt: attempt
+                )
+            )
+        }
+        guard let failedCount = reader.read32() else { return nil }
+        for _ in 0..<failedCount {
+            guard let sequence = reader.read64(), let count = reader.read32() else { return nil }
+            failed[sequence] = count
+        }
+        guard let delayedCount = reader.read32() else { return nil }
+        for _ in 0..<delayedCount {
+            guard let sequence = reader.read64(), let until = reader.read64() else { return nil }
+            delay(sequence, until: Timestamp(rawValue: until))
+        }
+    }
+}
+
+extension ByteWriter {
+    mutating func write(_ range: Range<UInt64>) {
+        write64(range.lowerBound)
+        write64(range.upperBound)
+    }
+}
+
+extension ByteReader {
+    /// A range that is not empty.
+    mutating func readRange() -> Range<UInt64>? {
+        guard let lower = read64(), let upper = read64(), lower < upper else { return nil }
+        return lower..<upper
+    }
+}

@@ -1,0 +1,55 @@
+internal import MessageModel
+internal import StorageService
+
+/// Names a sequence: a partition of a topic, or a lane of an inbox.
+struct SequenceID: Hashable {
+    enum Kind: UInt16 {
+        case partition = 0
+        case inbox = 1
+    }
+
+    var kind: Kind
+    /// The topic's number, or the subscription's.
+    var number: UInt32
+    /// Of the partition, or of the lane.
+    var index: UInt16
+
+    static func partition(_ id: PartitionID) -> SequenceID {
+        SequenceID(kind: .partition, number: id.topic.rawValue, index: id.index)
+    }
+
+    static func inbox(_ key: LaneKey) -> SequenceID {
+        SequenceID(kind: .inbox, number: key.subscription.rawValue, index: key.lane)
+    }
+}
+
+/// One ordered sequence of messages, and who waits at its end.
+final class IndexedSequence {
+    let id: SequenceID
+    var index = PartitionIndex()
+    /// The offset that the next message gets.
+    var nextOffset: UInt64 = 0
+    /// Readers see messages before this offset: those that are durable.
+    var visibleOffset: UInt64 = 0
+    /// What was let go ends here.
+    var trimmedOffset: UInt64 = 0
+    var isDeleted = false
+    /// Readers that have seen everything visible.
+    var waiters: [SequenceReader] = []
+    /// The newest segment during which it got a message; `UInt64.max` for none.
+    var lastSegment = UInt64.max
+
+    /// The inbox that it belongs to, which is told when it grows.
+    private(set) weak var inbox: Subscription?
+
+    init(_ id: SequenceID, inbox: Subscription? = nil) {
+        self.id = id
+        self.inbox = inbox
+    }
+
+    /// The oldest offset that is there.
+    var firstOffset: UInt64 { max(trimmedOffset, index.firstOffset ?? nextOffset) }
+
+    /// The partition that this is, in whose name its messages are delivered.
+    var partition: PartitionID { PartitionID(topic: TopicID(rawValue: id.number), index: id.index) }
+}

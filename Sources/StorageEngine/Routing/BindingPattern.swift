@@ -1,0 +1,132 @@
+package import MessageModel
+package import StorageService
+
+/// What must hold of a message besides its name. The routing table carries its number only.
+package enum RoutingPredicate: Sendable, Equatable {
+    case headers(HeadersMatch)
+
+    package func matches(_ message: RecordView) -> Bool {
+        switch self {
+        case .headers(let headers): headers.matches(properties: message.properties)
+        }
+    }
+}
+
+/// A binding as the routing table takes it: a pattern over full names, and what else must hold.
+///
+/// | binding | names |
+/// |---|---|
+/// | filter | as MQTT says |
+/// | direct | `topic/key`, whatever characters the key has; the topic's own name where it is empty |
+/// | topic | below `topic`, levels as the key says: `*` for one, `#` for any number, also in the middle |
+/// | fanout, headers | the topic's own name and all below |
+///
+/// In a binding key `.` and `/` have changed places (`NameMapping`). `amq.topic` stands for the whole tree: its keys are
+/// full names.
+package struct BindingPattern: Sendable, Equatable {
+    package let names: NamePattern
+    package let predicate: RoutingPredicate?
+
+    /// Throws `invalidName` where the topic or the key cannot be part of a name, and what `HeadersMatch` throws.
+    package init(_ binding: Binding) throws(SluiceError) {
+        switch binding.kind {
+        case .filter:
+            names = try Self.filter(binding.pattern)
+            predicate = nil
+        case .direct:
+            names = try Self.direct(binding)
+            predicate = nil
+        case .topic:
+            names = try Self.topic(binding)
+            predicate = nil
+        case .fanout:
+            names = try Self.everything(of: binding)
+            predicate = nil
+        case .headers:
+            names = try Self.everything(of: binding)
+            predicate = .headers(try HeadersMatch(binding.arguments))
+        }
+    }
+
+    private static func filter(_ filter: [UInt8]) throws(SluiceError) -> NamePattern {
+        // A closure of the standard library would lose the type of the error.
+        let result = filter.withUnsafeBytes { bytes -> Result<NamePattern, SluiceError> in
+            do throws(SluiceError) { return .success(try NamePattern(filter: bytes)) } catch { return .failure(error) }
+        }
+        return try result.get()
+    }
+
+    private static func direct(_ binding: Binding) throws(SluiceError) -> NamePattern {
+        try checkKey(binding.pattern)
+        var pattern = try prefix(of: binding)
+        forEachWord(of: binding) { pattern.append(.literal($0)) }
+        return try checked(pattern)
+    }
+
+    private static func topic(_ binding: Binding) throws(SluiceError) -> NamePattern {
+        try checkKey(binding.pattern)
+        var pattern = try prefix(of: binding)
+        forEachWord(of: binding) { word in
+            switch word.count == 1 ? word[0] : 0 {
+            case UInt8(ascii: "*"): pattern.append(.one)
+            case UInt8(ascii: "#"): pattern.append(.any)
+            default: pattern.append(.literal(word))
+            }
+        }
+        return try checked(pattern)
+    }
+
+    private static func everything(of binding: Binding) throws(SluiceError) -> NamePattern {
+        var pattern = try prefix(of: binding)
+        pattern.append(.any)
+        return pattern
+    }
+
+    /// The levels of the topic's name.
+    private static func prefix(of binding: Binding) throws(SluiceError) -> NamePattern {
+        var pattern = NamePattern()
+        guard binding.topic != NameMapping.wholeTreeExchange else { return pattern }
+        try NameRules.checkTopicName(binding.topic)
+        Array(binding.topic.utf8).withUnsafeBytes { bytes in
+            forEachLevel(of: bytes) { pattern.append(.literal($0)) }
+        }
+        return pattern
+    }
+
+    /// The levels of the key; none where it is empty, except in the whole tree, where a name needs one.
+    private static func forEachWord(of binding: Binding, _ body: (UnsafeRawBufferPointer) -> Void) {
+        guard !binding.pattern.isEmpty || binding.topic == NameMapping.wholeTreeExchange else { return }
+        var key = binding.pattern
+        key.withUnsafeMutableBytes { key in
+            NameMapping.swapSeparators(key)
+            forEachLevel(of: UnsafeRawBufferPointer(key), body)
+        }
+    }
+
+    private static func forEachLevel(of bytes: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) {
+        var start = 0
+        for position in 0...bytes.count where position == bytes.count || bytes[position] == NameRules.separator {
+            body(bytes.slice(start..<position))
+            start = position + 1
+        }
+    }
+
+    private static func checkKey(_ key: [UInt8]) throws(SluiceError) {
+        guard key.count <= Limits.nameBytes else {
+            throw SluiceError(.invalidName, "a binding key has at most \(Limits.nameBytes) bytes")
+        }
+        guard !key.contains(0), String(validating: key, as: UTF8.self) != nil else {
+            throw SluiceError(.invalidName, "a binding key is UTF-8 text without NUL")
+        }
+    }
+
+    private static func checked(_ pattern: NamePattern) throws(SluiceError) -> NamePattern {
+        guard Int(pattern.levels) <= Limits.nameLevels else {
+            throw SluiceError(
+                .invalidName,
+                "a binding key has at most \(Limits.nameLevels) levels, those of the topic included"
+            )
+        }
+        return pattern
+    }
+}

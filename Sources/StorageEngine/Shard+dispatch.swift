@@ -1,0 +1,405 @@
+internal import DequeModule
+internal import MessageModel
+internal import StorageService
+
+/// Consumers: messages are leased to those that have credit, in the order of their sequences, those that are to be
+/// delivered again before fresh ones.
+extension Shard {
+    func enqueue(_ subscription: Subscription) {
+        guard !subscription.isQueued, !subscription.isDeleted else { return }
+        subscription.isQueued = true
+        readySubscriptions.append(subscription)
+    }
+
+    func dispatch(now: Timestamp, output: any ShardOutput) {
+        // Those that are queued while this runs have their turn in the next round.
+        for _ in 0..<readySubscriptions.count {
+            guard let subscription = readySubscriptions.popFirst() else { return }
+            subscription.isQueued = false
+            guard !subscription.isDeleted, !subscription.isPaused, !subscription.consumers.isEmpty else { continue }
+            dispatch(subscription, now: now, output: output)
+        }
+    }
+
+    private enum Step {
+        /// Something was delivered, of so many bytes.
+        case delivered(Int)
+        /// Something was passed over: go on.
+        case passed
+        case nothing
+    }
+
+    private func dispatch(_ subscription: Subscription, now: Timestamp, output: any ShardOutput) {
+        var budget = options.deliveryBytesPerRound
+        // Passing over what nobody wants costs time too.
+        var passes = 1_000
+        let count = subscription.lanes.count
+        while budget > 0, passes > 0 {
+            guard let consumer = nextConsumer(of: subscription) else { return }
+            var hasDelivered = false
+            for step in 0..<count {
+                // Inboxes have the highest priority last; partitions take turns.
+                let number = subscription.isInbox ? count - 1 - step : (subscription.laneTurn + step) % count
+                guard let lane = subscription.lanes[number] else { continue }
+                let result = deliverNext(of: lane, subscription, to: consumer, now: now, output: output)
+                switch result {
+                case .delivered(let bytes):
+                    budget -= bytes
+                    subscription.laneTurn = (number + 1) % count
+                    if let place = subscription.consumers.firstIndex(where: { $0 === consumer }) {
+                        subscription.turn = (place + 1) % subscription.consumers.count
+                    }
+                    hasDelivered = true
+                case .passed:
+                    passes -= 1
+                    hasDelivered = true
+                case .nothing:
+                    continue
+                }
+                break
+            }
+            guard hasDelivered else { return }
+        }
+        enqueue(subscription)
+    }
+
+    /// Who gets the next message; nil where nobody can take one.
+    private func nextConsumer(of subscription: Subscription) -> Attachment? {
+        let consumers = subscription.consumers
+        switch subscription.policy.consumers {
+        case .exclusive, .failover:
+            return consumers.first.flatMap { $0.hasCredit ? $0 : nil }
+        case .shared, .orderedByKey:
+            for step in 0..<consumers.count {
+                let place = (subscription.turn + step) % consumers.count
+                if consumers[place].hasCredit { return consumers[place] }
+            }
+            return nil
+        }
+    }
+
+    private func deliverNext(
+        of lane: Lane,
+        _ subscription: Subscription,
+        to consumer: Attachment,
+        now: Timestamp,
+        output: any ShardOutput
+    ) -> Step {
+        let visible = lane.sequence.visibleOffset
+        let fresh = lane.delivery.next(before: visible)
+        if let again = lane.delivery.ready.firstRange, fresh.map({ again.lowerBound < $0.range.lowerBound }) ?? true {
+            return deliverAgain(again, of: lane, subscription, to: consumer, now: now, output: output)
+        }
+        guard let fresh else {
+            // Everything visible was looked at: the reader is told of more.
+            lane.delivery.pass(to: max(lane.delivery.scan, min(visible, lane.delivery.done.last.map { $0 + 1 } ?? 0)))
+            if !subscription.isInbox { wait(reader(\.fresh, of: lane, subscription, at: visible)) }
+            return .nothing
+        }
+        guard lane.delivery.trackedCount < Int(subscription.policy.window) else { return .nothing }
+        if fresh.isTaken, subscription.policy.consumers != .orderedByKey {
+            lane.delivery.pass(to: fresh.range.upperBound)
+            return .passed
+        }
+        let reader = reader(\.fresh, of: lane, subscription, at: fresh.range.lowerBound)
+        switch reader.next(log: log, requests: &coldRequests) {
+        case .batch(let batch, let place):
+            guard place.baseOffset < fresh.range.upperBound else {
+                finish(fresh.range, of: lane, subscription)
+                return .passed
+            }
+            // What is missing before it was let go, or is damaged.
+            if place.baseOffset > fresh.range.lowerBound {
+                finish(fresh.range.lowerBound..<place.baseOffset, of: lane, subscription)
+            }
+            let part =
+                max(fresh.range.lowerBound, place.baseOffset)..<min(fresh.range.upperBound, place.nextOffset)
+            let scope = Scope(batch: batch, place: place, part: part, isFresh: true, isTaken: fresh.isTaken)
+            return deliver(scope, of: lane, subscription, to: consumer, now: now, output: output)
+        case .atEnd:
+            if !subscription.isInbox { wait(reader) }
+            return .nothing
+        case .pending:
+            return .nothing
+        case .damaged(let range):
+            passDamage(range, of: lane, subscription, output: output)
+            return .passed
+        }
+    }
+
+    private func deliverAgain(
+        _ again: Range<UInt64>,
+        of lane: Lane,
+        _ subscription: Subscription,
+        to consumer: Attachment,
+        now: Timestamp,
+        output: any ShardOutput
+    ) -> Step {
+        let reader = reader(\.again, of: lane, subscription, at: again.lowerBound)
+        switch reader.next(log: log, requests: &coldRequests) {
+        case .batch(let batch, let place):
+            guard place.baseOffset < again.upperBound else {
+                finish(again, of: lane, subscription)
+                return .passed
+            }
+            if place.baseOffset > again.lowerBound {
+                finish(again.lowerBound..<place.baseOffset, of: lane, subscription)
+            }
+            let part = max(again.lowerBound, place.baseOffset)..<min(again.upperBound, place.nextOffset)
+            let scope = Scope(batch: batch, place: place, part: part, isFresh: false, isTaken: false)
+            return deliver(scope, of: lane, subscription, to: consumer, now: now, output: output)
+        case .pending:
+            return .nothing
+        case .atEnd:
+            finish(again, of: lane, subscription)
+            return .passed
+        case .damaged(let range):
+            passDamage(range, of: lane, subscription, output: output)
+            return .passed
+        }
+    }
+
+    func reader(
+        _ path: ReferenceWritableKeyPath<Lane, SequenceReader?>,
+        of lane: Lane,
+        _ subscription: Subscription,
+        at offset: UInt64
+    ) -> SequenceReader {
+        subscription.shard = self
+        if let reader = lane[keyPath: path] {
+            if reader.offset != offset { reader.seek(offset) }
+            return reader
+        }
+        let reader = SequenceReader(lane.sequence, offset: offset, owner: subscription)
+        lane[keyPath: path] = reader
+        return reader
+    }
+
+    private func passDamage(
+        _ range: Range<UInt64>,
+        of lane: Lane,
+        _ subscription: Subscription,
+        output: any ShardOutput
+    ) {
+        output.warning(
+            "messages \(range.lowerBound) to \(range.upperBound - 1) of subscription '\(subscription.name)' are damaged on disk and passed over"
+        )
+        finish(range, of: lane, subscription)
+    }
+
+    /// Messages of one batch that may be delivered now.
+    private struct Scope {
+        let batch: BatchView
+        let place: SequenceReader.Place
+        let part: Range<UInt64>
+        let isFresh: Bool
+        let isTaken: Bool
+
+        func index(_ sequence: UInt64) -> Int { place.first + Int(sequence - place.baseOffset) }
+        func sequence(_ index: Int) -> UInt64 { place.baseOffset + UInt64(index - place.first) }
+        var traits: BatchTraits { BatchTraits(rawValue: place.traits) }
+    }
+
+    private func deliver(
+        _ scope: Scope,
+        of lane: Lane,
+        _ subscription: Subscription,
+        to consumer: Attachment,
+        now: Timestamp,
+        output: any ShardOutput
+    ) -> Step {
+        let policy = subscription.policy
+        let isOrdered = policy.consumers == .orderedByKey && scope.isFresh && scope.traits.contains(.hasOrderingKeys)
+        let needsLook =
+            isOrdered || scope.isTaken || subscription.filter != nil || scope.traits.contains(.hasExpiry)
+            || policy.messageTTLMicroseconds > 0 || (policy.maxAttempts > 0 && !lane.delivery.failed.isEmpty)
+        var ranges = rangeScratch
+        rangeScratch = []
+        ranges.removeAll(keepingCapacity: true)
+        defer { rangeScratch = ranges }
+        let deadline = leaseEnd(policy, consumer, now)
+        let attempt: UInt32
+        if needsLook {
+            guard
+                let found = select(
+                    scope,
+                    of: lane,
+                    subscription,
+                    consumer,
+                    isOrdered: isOrdered,
+                    deadline: deadline,
+                    now: now,
+                    ranges: &ranges
+                )
+            else { return .passed }
+            attempt = found
+        } else {
+            let room = UInt64(
+                max(1, min(consumer.creditMessages, Int64(scope.part.upperBound - scope.part.lowerBound)))
+            )
+            let end = min(scope.part.upperBound, scope.part.lowerBound + room)
+            let (range, number) = lane.delivery.uniform(scope.part.lowerBound..<end)
+            lease(range, of: lane, subscription, consumer, deadline)
+            if scope.isFresh { lane.delivery.pass(to: range.upperBound) }
+            ranges.append(
+                RecordRange(
+                    first: UInt32(scope.index(range.lowerBound)),
+                    last: UInt32(scope.index(range.upperBound - 1))
+                )
+            )
+            attempt = number
+        }
+        guard let first = ranges.first else { return .passed }
+        let messages = ranges.reduce(0) { $0 + Int($1.last - $1.first) + 1 }
+        let bytes = max(1, scope.batch.byteCount * messages / max(1, scope.batch.recordCount))
+        consumer.use(messages: messages, bytes: bytes)
+        arm(lane, subscription)
+        ranges.withUnsafeBufferPointer { ranges in
+            output.batchDelivered(
+                session: consumer.session,
+                BatchDelivery(
+                    attachment: consumer.id,
+                    partition: scope.place.partition,
+                    batch: scope.batch,
+                    ranges: ranges,
+                    lease: BatchDelivery.Lease(
+                        subscription: subscription.id,
+                        lane: lane.key.lane,
+                        firstSequence: scope.sequence(Int(first.first)),
+                        attempt: attempt,
+                        deadline: deadline
+                    )
+                )
+            )
+        }
+        return .delivered(bytes)
+    }
+
+    private func leaseEnd(_ policy: SubscriptionPolicy, _ consumer: Attachment, _ now: Timestamp) -> Timestamp {
+        var duration = policy.leaseMicroseconds
+        if duration == 0 {
+            guard consumer.leaseOwner == .receipt else { return .never }
+            duration = SubscriptionPolicy().leaseMicroseconds
+        }
+        return tick(now.advanced(byMicroseconds: duration))
+    }
+
+    /// Deadlines are at whole ticks, so that those that are close together are one.
+    func tick(_ time: Timestamp) -> Timestamp {
+        let tick = options.timerTickMicroseconds
+        guard time.rawValue < .max - tick else { return .never }
+        return Timestamp(rawValue: (time.rawValue + tick - 1) / tick * tick)
+    }
+
+    private func lease(
+        _ range: Range<UInt64>,
+        of lane: Lane,
+        _ subscription: Subscription,
+        _ consumer: Attachment,
+        _ deadline: Timestamp
+    ) {
+        lane.delivery.lease(range, owner: consumer.owner, deadline: deadline)
+        note(consumer.leaseOwner == .receipt ? .leasedUntil(range, deadline) : .leased(range), lane, subscription)
+    }
+
+    /// Looks at messages one by one, and leases those that may go out, up to the consumer's credit.
+    /// - Returns: which delivery of them it is; nil where there are none.
+    private func select(
+        _ scope: Scope,
+        of lane: Lane,
+        _ subscription: Subscription,
+        _ consumer: Attachment,
+        isOrdered: Bool,
+        deadline: Timestamp,
+        now: Timestamp,
+        ranges: inout [RecordRange]
+    ) -> UInt32? {
+        let policy = subscription.policy
+        var attempt: UInt32?
+        var messages: Int64 = 0
+        var passed = scope.part.lowerBound
+        var cursor = scope.batch.records
+        var run: Range<UInt64>?
+        func close() {
+            if let run { lease(run, of: lane, subscription, consumer, deadline) }
+            run = nil
+        }
+        let topicName = state.topics[scope.place.partition.topic]?.info.nameBytes ?? []
+        while let record = cursor.next() {
+            let index = cursor.index - 1
+            guard index >= scope.index(scope.part.lowerBound) else { continue }
+            let sequence = scope.sequence(index)
+            guard sequence < scope.part.upperBound, messages < max(1, consumer.creditMessages) else { break }
+            if scope.isTaken {
+                // It is out, or waits: the order of its key is kept for it.
+                if let key = record.orderingKey { _ = lane.delivery.admit(sequence, key: Self.hash(key)) }
+                passed = sequence + 1
+                continue
+            }
+            if let filter = subscription.filter,
+                !withName(of: record, topic: topicName, { filter.matches(record: record, name: $0) })
+            {
+                close()
+                passed = sequence + 1
+                finish(sequence..<sequence + 1, of: lane, subscription)
+                continue
+            }
+            if let expiry = self.expiry(of: record, scope.place, policy), expiry <= now {
+                close()
+                passed = sequence + 1
+                condemn(sequence..<sequence + 1, "expired", of: lane, subscription)
+                continue
+            }
+            let number = lane.delivery.nextAttempt(sequence)
+            if policy.maxAttempts > 0, number > policy.maxAttempts {
+                close()
+                passed = sequence + 1
+                condemn(sequence..<sequence + 1, nil, of: lane, subscription)
+                continue
+            }
+            if attempt == nil { attempt = number }
+            guard attempt == number else { break }
+            if isOrdered, let key = record.orderingKey, !lane.delivery.admit(sequence, key: Self.hash(key)) {
+                close()
+                passed = sequence + 1
+                continue
+            }
+            run = (run?.lowerBound ?? sequence)..<sequence + 1
+            passed = sequence + 1
+            messages += 1
+            if let last = ranges.last, Int(last.last) == index - 1 {
+                ranges[ranges.count - 1].last = UInt32(index)
+            } else {
+                ranges.append(RecordRange(first: UInt32(index), last: UInt32(index)))
+            }
+        }
+        close()
+        if scope.isFresh { lane.delivery.pass(to: passed) }
+        return messages > 0 ? attempt : nil
+    }
+
+    /// When a message is no longer wanted; nil for never.
+    func expiry(of record: RecordView, _ place: SequenceReader.Place, _ policy: SubscriptionPolicy) -> Timestamp? {
+        var expiry: Timestamp?
+        if BatchTraits(rawValue: place.traits).contains(.hasExpiry),
+            let time = PropertyCursor.number(.expiry, in: record.properties)
+        {
+            expiry = Timestamp(rawValue: time)
+        }
+        guard policy.messageTTLMicroseconds > 0 else { return expiry }
+        let end = Timestamp(rawValue: place.appendTime).advanced(byMicroseconds: policy.messageTTLMicroseconds)
+        return expiry.map { min($0, end) } ?? end
+    }
+
+    static func hash(_ key: UnsafeRawBufferPointer) -> UInt64 {
+        UInt64(Checksum.crc32c(key)) | UInt64(Checksum.crc32c(key, continuing: 0x9E37_79B9)) << 32
+    }
+
+    func withName<Result>(
+        of record: RecordView,
+        topic: [UInt8],
+        _ body: (UnsafeRawBufferPointer) -> Result
+    ) -> Result {
+        topic.withUnsafeBytes { withName(of: record, topic: $0, body) }
+    }
+}

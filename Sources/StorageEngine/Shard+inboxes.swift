@@ -1,0 +1,205 @@
+internal import DequeModule
+internal import MessageModel
+internal import StorageService
+
+/// What inboxes do not keep: too many messages, too old ones, and themselves when nobody uses them.
+extension Shard {
+    // MARK: Room
+
+    /// Whether inboxes that refuse what they have no room for have room for these messages.
+    func hasRoom(for routes: [InboxRoute]) -> Bool {
+        for route in routes {
+            guard let subscription = state.subscriptions[route.lane.subscription],
+                subscription.policy.overflow == .reject
+            else { continue }
+            let policy = subscription.policy
+            if policy.maxMessages > 0, subscription.waiting + UInt64(route.count) > policy.maxMessages { return false }
+            if policy.maxBytes > 0, subscription.waitingBytes + UInt64(route.bytes) > policy.maxBytes { return false }
+        }
+        return true
+    }
+
+    /// Messages went to inboxes: those that have more than they may let the oldest go.
+    func limit(_ routes: [InboxRoute], expires: Bool = false, now: Timestamp) {
+        for route in routes {
+            guard let subscription = state.subscriptions[route.lane.subscription],
+                let lane = subscription.lane(route.lane.lane)
+            else { continue }
+            let policy = subscription.policy
+            if policy.overflow != .reject, policy.maxMessages > 0 || policy.maxBytes > 0 {
+                dropOldest(of: subscription)
+            }
+            if expires { lane.mayExpire = true }
+            guard lane.headExpiry == .never, subscription.consumers.isEmpty else { continue }
+            if policy.messageTTLMicroseconds > 0 {
+                lane.headExpiry = tick(state.lastTime.advanced(byMicroseconds: policy.messageTTLMicroseconds))
+                arm(lane, subscription)
+            }
+        }
+    }
+
+    /// What was routed to an inbox is durable.
+    func grew(_ inbox: Subscription, lane number: UInt16) {
+        guard inbox.consumers.isEmpty else { return enqueue(inbox) }
+        guard let lane = inbox.lane(number) else { return }
+        if !lane.delivery.dying.isEmpty { enqueueDead(lane) }
+        if lane.mayExpire, lane.headExpiry == .never { timeIsUp(lane, inbox) }
+    }
+
+    private func dropOldest(of subscription: Subscription) {
+        let policy = subscription.policy
+        while (policy.maxMessages > 0 && subscription.waiting > policy.maxMessages)
+            || (policy.maxBytes > 0 && subscription.waitingBytes > policy.maxBytes)
+        {
+            // The least important go first.
+            var hasDropped = false
+            for lane in subscription.lanes {
+                guard let lane, let oldest = lane.delivery.oldestWaiting(before: lane.sequence.nextOffset) else {
+                    continue
+                }
+                if policy.deadLetterTopic != nil {
+                    condemn(oldest..<oldest + 1, "maximum length", of: lane, subscription)
+                } else {
+                    finish(oldest..<oldest + 1, of: lane, subscription)
+                }
+                hasDropped = true
+                break
+            }
+            guard hasDropped else { return }
+        }
+    }
+
+    // MARK: Age
+
+    /// The head of a lane is to be looked at soon.
+    func timeIsUp(_ lane: Lane, _ subscription: Subscription) {
+        lane.headExpiry = .zero
+        arm(lane, subscription)
+    }
+
+    /// Lets go what waits at the head of an inbox for too long.
+    func expireHead(of lane: Lane, _ subscription: Subscription, now: Timestamp) {
+        lane.headExpiry = .never
+        for _ in 0..<256 {
+            guard let head = lane.delivery.oldestWaiting(before: lane.sequence.visibleOffset) else { return }
+            let reader = reader(\.dead, of: lane, subscription, at: head)
+            switch reader.next(log: log, requests: &coldRequests) {
+            case .batch(let batch, let place):
+                guard place.baseOffset <= head else {
+                    finish(head..<place.baseOffset, of: lane, subscription)
+                    continue
+                }
+                guard let expiry = expiry(ofSequence: head, batch, place, subscription.policy) else { return }
+                guard expiry <= now else {
+                    lane.headExpiry = tick(expiry)
+                    return
+                }
+                condemn(head..<head + 1, "expired", of: lane, subscription)
+            case .pending:
+                // The answer brings it back here.
+                lane.headExpiry = Lane.expiryIsBeingRead
+                return
+            case .atEnd:
+                return
+            case .damaged(let range):
+                finish(range, of: lane, subscription)
+            }
+        }
+        timeIsUp(lane, subscription)
+    }
+
+    private func expiry(
+        ofSequence sequence: UInt64,
+        _ batch: BatchView,
+        _ place: SequenceReader.Place,
+        _ policy: SubscriptionPolicy
+    ) -> Timestamp? {
+        let index = place.first + Int(sequence - place.baseOffset)
+        var cursor = batch.records
+        while let record = cursor.next() {
+            if cursor.index - 1 == index { return expiry(of: record, place, policy) }
+        }
+        return nil
+    }
+
+    // MARK: Use
+
+    func becameUnused(_ subscription: Subscription, now: Timestamp) {
+        guard subscription.policy.expiresUnusedMicroseconds > 0, subscription.unusedSince == nil else { return }
+        subscription.unusedSince = now
+        timers.insert(
+            TimerEntry(
+                due: now.advanced(byMicroseconds: subscription.policy.expiresUnusedMicroseconds).rawValue,
+                payload: UInt64(subscription.id.rawValue),
+                kind: TimerKind.unused.rawValue
+            )
+        )
+    }
+
+    func expireUnused(_ subscription: Subscription, now: Timestamp) {
+        guard let since = subscription.unusedSince, subscription.consumers.isEmpty else { return }
+        let end = since.advanced(byMicroseconds: subscription.policy.expiresUnusedMicroseconds)
+        guard end <= now else { return }
+        do throws(Refusal) {
+            if subscription.isLogged {
+                try appendRecord(.subscriptionDeleted) { $0.write32(subscription.id.rawValue) }
+            }
+            state.applySubscriptionDeleted(subscription.id)
+        } catch {
+            // There is no room for the record now: looked at again later.
+            subscription.unusedSince = nil
+            becameUnused(subscription, now: now)
+        }
+    }
+}
+
+extension Subscription {
+    /// Messages that are neither done nor leased, in all lanes.
+    var waiting: UInt64 {
+        lanes.reduce(0) { sum, lane in
+            guard let lane else { return sum }
+            let held = lane.delivery.leasedCount + lane.delivery.dying.count
+            let backlog = lane.delivery.backlog(before: lane.sequence.nextOffset)
+            return sum + (backlog > held ? backlog - held : 0)
+        }
+    }
+
+    var waitingBytes: UInt64 { lanes.reduce(0) { $0 + ($1?.bytes ?? 0) } }
+}
+
+extension Lane {
+    /// The head is being read: there is no timer to wait for.
+    static let expiryIsBeingRead = Timestamp(rawValue: .max - 1)
+
+    /// When the oldest message that is not done was stored, where that is at hand.
+    var oldest: Timestamp? {
+        let first = delivery.firstUnfinished
+        guard first < sequence.visibleOffset else { return nil }
+        if let run = sequence.index.runs.first(where: { $0.nextOffset > first }) {
+            return Timestamp(rawValue: run.firstTime)
+        }
+        let place = sequence.index.firstEntry(notBehind: .offset(first))
+        guard place < sequence.index.entries.endIndex else { return nil }
+        return Timestamp(rawValue: sequence.index.entries[place].appendTime)
+    }
+}
+
+extension DeliveryState {
+    /// The first message that is not done.
+    var firstUnfinished: UInt64 { done.range(holding: watermark)?.upperBound ?? watermark }
+
+    /// The first message that is neither done nor leased nor dying, before `end`.
+    func oldestWaiting(before end: UInt64) -> UInt64? {
+        var place = watermark
+        while place < end {
+            if let range = done.range(holding: place) ?? dying.range(holding: place) {
+                place = range.upperBound
+            } else if let lease = lease(holding: place) {
+                place = lease.range.upperBound
+            } else {
+                return place
+            }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,129 @@
+internal import MessageModel
+internal import StorageService
+
+extension ShardState {
+    /// Applies a record that recovery found.
+    /// - Returns: false where its content is not what its kind needs, which a right checksum leaves to a fault of ours.
+    mutating func apply(_ record: LogRecord.View, segment: UInt64) -> Bool {
+        epoch = max(epoch, record.epoch)
+        var reader = ByteReader(record.payload)
+        switch record.kind {
+        case .batch, .held:
+            guard let stored = StoredBatch(record) else { return false }
+            apply(stored, record, segment: segment)
+        case .topicCreated:
+            guard let definition = TopicDefinition(from: &reader) else { return false }
+            applyTopicCreated(definition)
+        case .topicDeleted:
+            guard let id = reader.read32() else { return false }
+            applyTopicDeleted(TopicID(rawValue: id))
+        case .subscriptionCreated:
+            guard let definition = SubscriptionDefinition(from: &reader) else { return false }
+            applySubscriptionCreated(definition)
+        case .subscriptionDeleted:
+            guard let id = reader.read32() else { return false }
+            applySubscriptionDeleted(SubscriptionID(rawValue: id))
+        case .subscriptionChanged:
+            guard let id = reader.read32(), let change = SubscriptionChange(from: &reader) else { return false }
+            apply(change, to: SubscriptionID(rawValue: id))
+        case .commit:
+            guard let id = reader.read32(), let partition = reader.read16(), reader.read16() != nil,
+                let offset = reader.read64()
+            else { return false }
+            applyCommit(SubscriptionID(rawValue: id), partition: Int(partition), offset: offset)
+        case .delivery:
+            return applyDelivery(record.payload)
+        case .published:
+            guard let publication = Publication(from: &reader) else { return false }
+            var reached: [IndexedSequence] = []
+            return apply(publication, segment: segment, reached: &reached)
+        case .transactionChanged:
+            guard let id = reader.read64(), let change = TransactionChange(from: &reader) else { return false }
+            apply(change, to: TransactionID(rawValue: id))
+        case .withdrawn:
+            guard let position = reader.read64(), let place = reader.read32() else { return false }
+            held.withdraw(ScheduledID(position: LogPosition(rawValue: position), record: place))
+        case .topicTrimmed:
+            guard let trim = TopicTrim(from: &reader) else { return false }
+            apply(trim)
+        case .opened:
+            guard let time = reader.read64() else { return false }
+            lastTime = max(lastTime, Timestamp(rawValue: time))
+        case .segmentEnd:
+            break
+        }
+        return true
+    }
+
+    private mutating func apply(_ stored: StoredBatch, _ record: LogRecord.View, segment: UInt64) {
+        // The record of a topic that is unknown here was damaged. Its number is not used again.
+        guard let (topic, partition) = partition(stored.partition) else {
+            nextTopic = max(nextTopic, stored.partition.topic.rawValue &+ 1)
+            return
+        }
+        let batch = stored.batch
+        if let hold = stored.hold {
+            applyHeld(
+                hold,
+                transaction: TransactionID(rawValue: stored.transaction),
+                batch: batch,
+                partition: stored.partition,
+                position: record.position,
+                recordBytes: record.bytes.count,
+                time: batch.appendTime
+            )
+            return
+        }
+        applyStored(
+            baseOffset: batch.baseOffset,
+            appendTime: batch.appendTime,
+            batch: batch,
+            in: partition,
+            position: record.position,
+            recordBytes: record.bytes.count,
+            segment: segment
+        )
+        guard hasInboxes(topic.tenant) else { return }
+        var routes: [InboxRoute] = []
+        collectRoutes(batch, topic: topic, first: 0, count: batch.recordCount, into: &routes)
+        let entry = IndexEntry(
+            baseOffset: batch.baseOffset,
+            position: record.position,
+            appendTime: batch.appendTime.rawValue,
+            recordBytes: UInt32(record.bytes.count),
+            count: UInt16(batch.recordCount)
+        )
+        for route in routes { _ = apply(route, entry, segment: segment) }
+    }
+
+    mutating func apply(_ trim: TopicTrim) {
+        guard let (_, partition) = partition(trim.partition), trim.offset > partition.trimmedOffset else { return }
+        partition.trimmedOffset = trim.offset
+        _ = partition.index.drop(before: trim.offset)
+    }
+}
+
+/// What stands before an offset of a partition is let go: topic u32, partition u16, zero u16, offset u64.
+struct TopicTrim: Equatable {
+    var partition: PartitionID
+    var offset: UInt64
+
+    func encode(to writer: inout ByteWriter) {
+        writer.write32(partition.topic.rawValue)
+        writer.write16(partition.index)
+        writer.write16(0)
+        writer.write64(offset)
+    }
+
+    init(partition: PartitionID, offset: UInt64) {
+        self.partition = partition
+        self.offset = offset
+    }
+
+    init?(from reader: inout ByteReader) {
+        guard let topic = reader.read32(), let index = reader.read16(), reader.read16() != nil,
+            let offset = reader.read64()
+        else { return nil }
+        self.init(partition: PartitionID(topic: TopicID(rawValue: topic), index: index), offset: offset)
+    }
+}

@@ -1,0 +1,164 @@
+internal import DequeModule
+internal import MessageModel
+internal import StorageService
+
+/// A named reader with its own progress: of a topic's partitions, or of an inbox of its own.
+final class Subscription: ReaderOwner {
+    enum Source {
+        case cursor(TopicState)
+        case inbox
+    }
+
+    /// A binding as it stands in the routing table.
+    struct Bound {
+        var binding: Binding
+        var pattern: NamePattern
+        var id: UInt32
+        var predicate: UInt32 = 0
+
+        func target(_ subscription: Subscription) -> RoutingTarget {
+            RoutingTarget(owner: UInt64(subscription.id.rawValue), id: id, predicate: predicate)
+        }
+    }
+
+    let id: SubscriptionID
+    let name: String
+    let tenant: TenantID
+    let source: Source
+    let createdAt: Timestamp
+    var policy: SubscriptionPolicy
+    var isPaused = false
+    /// A cursor subscription has one for each partition. An inbox has them by priority, made when first needed.
+    var lanes: [Lane?]
+    var bindings: [Bound] = []
+    /// The number that the next binding gets in the routing table.
+    var nextBinding: UInt32 = 0
+
+    // What follows is not in the log.
+
+    /// The reader that has it by position.
+    weak var reader: Attachment?
+    /// The consumers that messages are leased to, in the order in which they came.
+    var consumers: [Attachment] = []
+    /// Who has the next turn.
+    var turn = 0
+    var laneTurn = 0
+    /// It is in the shard's queue of those that may have something to deliver.
+    var isQueued = false
+    var isDeleted = false
+    /// When it was last without consumers; for inboxes that expire.
+    var unusedSince: Timestamp?
+    /// What a consumer of it must match; nil for everything.
+    var filter: MessageFilter?
+    weak var shard: Shard?
+    /// Marks what this batch routed here already, see `Shard.collectRoutes`.
+    var routeMark: (serial: UInt64, route: Int) = (0, 0)
+    /// Who owns it, where it ends with a session.
+    var ownerSession: UInt64?
+
+    init(_ definition: SubscriptionDefinition, topic: TopicState?) {
+        id = definition.id
+        name = definition.name
+        tenant = definition.tenant
+        createdAt = definition.createdAt
+        policy = definition.policy
+        isPaused = definition.isPaused
+        switch definition.source {
+        case .cursor(_, let offsets):
+            if let topic {
+                source = .cursor(topic)
+                lanes = zip(topic.partitions, offsets).enumerated().map { index, pair in
+                    Lane(LaneKey(subscription: definition.id, lane: UInt16(index)), pair.0, at: pair.1)
+                }
+            } else {
+                source = .inbox
+                lanes = []
+            }
+        case .inbox:
+            source = .inbox
+            lanes = []
+        }
+    }
+
+    /// As it is now, for the snapshot; where a cursor subscription began is not in it.
+    var definition: SubscriptionDefinition {
+        let kept: SubscriptionDefinition.Source =
+            switch source {
+            case .cursor(let topic): .cursor(topic.info.id, lanes.map { $0?.delivery.watermark ?? 0 })
+            case .inbox: .inbox(bindings.map(\.binding))
+            }
+        return SubscriptionDefinition(
+            id: id,
+            tenant: tenant,
+            createdAt: createdAt,
+            name: name,
+            source: kept,
+            policy: policy,
+            isPaused: isPaused
+        )
+    }
+
+    var isInbox: Bool { if case .inbox = source { true } else { false } }
+    var topic: TopicState? { if case .cursor(let topic) = source { topic } else { nil } }
+    /// What it does is in the log.
+    var isLogged: Bool { policy.isDurable }
+
+    func lane(_ number: UInt16) -> Lane? {
+        Int(number) < lanes.count ? lanes[Int(number)] : nil
+    }
+
+    /// The lane of an inbox; made where it is not there.
+    func makeLane(_ number: UInt16) -> Lane {
+        while lanes.count <= Int(number) { lanes.append(nil) }
+        if let lane = lanes[Int(number)] { return lane }
+        let key = LaneKey(subscription: id, lane: number)
+        let lane = Lane(key, IndexedSequence(.inbox(key), inbox: self), at: 0)
+        lanes[Int(number)] = lane
+        return lane
+    }
+
+    /// The lane of an inbox that takes messages of a priority.
+    func lane(forPriority priority: UInt8) -> UInt16 { UInt16(min(priority, policy.maxPriority)) }
+
+    var hasConsumers: Bool { !consumers.isEmpty || reader?.isDetached == false }
+
+    func readerBecameReady(_ reader: SequenceReader) {
+        guard let shard else { return }
+        if let lane = lane(reader.sequence.id.index), lane.dead === reader {
+            shard.readerOfDeadBecameReady(lane, self)
+        } else {
+            shard.enqueue(self)
+        }
+    }
+}
+
+/// A sequence as a subscription reads it.
+final class Lane {
+    let key: LaneKey
+    let sequence: IndexedSequence
+    var delivery: DeliveryState
+    /// Where fresh messages are read, and those that are delivered again, and those that are dead.
+    var fresh: SequenceReader?
+    var again: SequenceReader?
+    var dead: SequenceReader?
+    /// Why messages are dying, where it is not the number of their attempts.
+    var reasons: [UInt64: String] = [:]
+    /// The body sizes of what an inbox with a limit of bytes holds, from `sizesStart` on.
+    var sizes: Deque<UInt32> = []
+    /// A timer is set for this time.
+    var timerAt = Timestamp.never
+    /// When the oldest message that waits may be no longer wanted; never where none is known to be.
+    var headExpiry = Timestamp.never
+    /// It got messages with an expiry of their own.
+    var mayExpire = false
+    var sizesStart: UInt64 = 0
+    var bytes: UInt64 = 0
+
+    init(_ key: LaneKey, _ sequence: IndexedSequence, at start: UInt64) {
+        self.key = key
+        self.sequence = sequence
+        delivery = DeliveryState(at: start)
+    }
+
+    var backlog: UInt64 { delivery.backlog(before: sequence.visibleOffset) }
+}

@@ -1,0 +1,43 @@
+package import MessageModel
+
+/// An open transaction, for as long as its shard lives; never used again.
+package struct TransactionID: Hashable, Sendable, RawRepresentable {
+    package var rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+package struct TransactionSpecification: Sendable, Equatable {
+    /// Names those who can say what became of it: asked when it is open for too long. May be empty.
+    package var owner: String
+    /// How long it may be open before its owner is asked, in µs.
+    package var checkAfterMicroseconds: UInt64
+    /// How often the owner is asked, so long after each other, before it is rolled back.
+    package var checks: UInt32
+
+    package init(owner: String = "", checkAfterMicroseconds: UInt64 = 60_000_000, checks: UInt32 = 15) {
+        self.owner = owner
+        self.checkAfterMicroseconds = checkAfterMicroseconds
+        self.checks = checks
+    }
+}
+
+/// A message that waits for its time: where it stands in the log and in its batch.
+package struct ScheduledID: Hashable, Sendable {
+    package var position: LogPosition
+    package var record: UInt32
+    package init(position: LogPosition, record: UInt32) {
+        self.position = position
+        self.record = record
+    }
+}
+
+/// How an append is to be done.
+package struct AppendOptions: Sendable, Equatable {
+    package var acknowledgement: Acknowledgement
+    /// Stored and invisible until this transaction is committed.
+    package var transaction: TransactionID?
+    package init(acknowledgement: Acknowledgement = .durable, transaction: TransactionID? = nil) {
+        self.acknowledgement = acknowledgement
+        self.transaction = transaction
+    }
+}
