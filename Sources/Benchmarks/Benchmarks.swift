@@ -7,7 +7,8 @@ struct Benchmarks: AsyncParsableCommand {
         commandName: "Benchmarks",
         abstract: "Measure the server's CPU per message, throughput and latency.",
         subcommands: [
-            StorageBenchmark.self, RoutingBenchmark.self, NativeBenchmark.self, MQTTBenchmark.self, IdleBenchmark.self,
+            StorageBenchmark.self, DeliveryBenchmark.self, RoutingBenchmark.self, NativeBenchmark.self,
+            MQTTBenchmark.self, IdleBenchmark.self,
             StartupBenchmark.self, AllBenchmarks.self,
         ]
     )

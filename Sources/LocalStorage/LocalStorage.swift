@@ -97,6 +97,8 @@ package final class LocalStorage: StorageService {
     fileprivate func closed(_ session: LocalSession) {
         shard.closeSession(session.id)
         sessions[Int(session.id & 0xFFFF_FFFF)] = nil
+        // What it had goes to others.
+        scheduleRound()
     }
 
     /// The session with this number, noted as one that hears the end of the round.

@@ -1,45 +1,46 @@
 /// Little-endian loads and stores at any alignment. The caller has checked the bounds.
 extension UnsafeRawBufferPointer {
-    @inline(__always)
+    @inlinable @inline(__always)
     package func load16(_ offset: Int) -> UInt16 {
         UInt16(littleEndian: loadUnaligned(fromByteOffset: offset, as: UInt16.self))
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     package func load32(_ offset: Int) -> UInt32 {
         UInt32(littleEndian: loadUnaligned(fromByteOffset: offset, as: UInt32.self))
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     package func load64(_ offset: Int) -> UInt64 {
         UInt64(littleEndian: loadUnaligned(fromByteOffset: offset, as: UInt64.self))
     }
 
     /// The bytes of a range, without copying. The caller has checked the bounds.
-    @inline(__always)
+    @inlinable @inline(__always)
     package func slice(_ range: Range<Int>) -> UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(rebasing: self[range])
     }
 }
 
 extension UnsafeMutableRawBufferPointer {
-    @inline(__always)
+    @inlinable @inline(__always)
     package func store16(_ value: UInt16, at offset: Int) {
         storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt16.self)
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     package func store32(_ value: UInt32, at offset: Int) {
         storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt32.self)
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     package func store64(_ value: UInt64, at offset: Int) {
         storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt64.self)
     }
 }
 
 /// Whether two byte sequences are equal.
+@inlinable
 package func bytesEqual(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
     left.count == right.count && left.elementsEqual(right)
 }
@@ -47,7 +48,7 @@ package func bytesEqual(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBuffer
 /// Unsigned LEB128, at most ten bytes.
 package enum Varint {
     /// Encoded size of `value`, 1 to 10 bytes.
-    @inline(__always)
+    @inlinable @inline(__always)
     package static func size(_ value: UInt64) -> Int {
         let bits = UInt64.bitWidth - (value | 1).leadingZeroBitCount
         return (bits + 6) / 7
@@ -55,7 +56,7 @@ package enum Varint {
 
     /// Reads a value at `position` and moves past it; nil where the bytes end first, it has more than ten bytes, or it
     /// does not fit.
-    @inline(__always)
+    @inlinable @inline(__always)
     package static func read(_ bytes: UnsafeRawBufferPointer, _ position: inout Int) -> UInt64? {
         guard position < bytes.count else { return nil }
         let first = bytes[position]
@@ -82,14 +83,14 @@ package enum Varint {
     }
 
     /// Reads a length that must fit into what is left of `bytes`; nil otherwise.
-    @inline(__always)
+    @inlinable @inline(__always)
     package static func readLength(_ bytes: UnsafeRawBufferPointer, _ position: inout Int) -> Int? {
         guard let value = read(bytes, &position), value <= UInt64(bytes.count - position) else { return nil }
         return Int(value)
     }
 
     /// Writes `value` at `position` and moves past it. The caller has checked the room.
-    @inline(__always)
+    @inlinable @inline(__always)
     package static func write(_ value: UInt64, _ bytes: UnsafeMutableRawBufferPointer, _ position: inout Int) {
         var rest = value
         while rest >= 0x80 {

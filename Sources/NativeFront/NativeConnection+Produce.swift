@@ -39,7 +39,10 @@ extension NativeConnection {
         gatewaySession?.storage.append(
             batch,
             to: PartitionID(topic: producer.topic.id, index: head.partition),
-            acknowledgement: acknowledgement,
+            options: AppendOptions(
+                acknowledgement: acknowledgement,
+                transaction: head.transaction.map { TransactionID(rawValue: $0) }
+            ),
             token: Self.token(sequence: batch.baseSequence, partition: head.partition, place: place)
         )
     }
@@ -113,7 +116,7 @@ extension NativeConnection {
                 partition: partition,
                 position: 0,
                 runs: [ProduceAck.Run(firstSequence: sequence, count: 0, baseOffset: 0)]
-            ).write(to: &buffer)
+            ).write(to: &buffer, version: acknowledgements.version)
             Tail.write(Tail.message, error.message, to: &buffer)
             if !error.hint.isEmpty { Tail.write(Tail.hint, error.hint, to: &buffer) }
         }
@@ -152,6 +155,9 @@ extension NativeConnection {
                 count: result.recordCount,
                 baseOffset: result.baseOffset,
                 position: result.position,
+                scheduled: result.scheduled.map {
+                    WireScheduledID(position: $0.position.rawValue, record: $0.record)
+                },
                 to: &out
             )
         }

@@ -17,15 +17,20 @@ extension NativeConnection {
             case .fetch: try fetch(frame)
             case .findOffset: try findOffset(frame)
             case .createTopic, .deleteTopic, .describeTopic, .listTopics: try topicRequest(opcode, frame)
-            case .createSubscription, .deleteSubscription, .describeSubscription, .listSubscriptions:
+            case .createSubscription, .deleteSubscription, .describeSubscription, .listSubscriptions,
+                .updateSubscription, .seek, .pause, .bind, .unbind, .listBindings:
                 try subscriptionRequest(opcode, frame)
+            case .acknowledge, .release, .extendLease, .reject: try settle(opcode, frame)
+            case .settleReceipts: try settleReceipts(frame)
+            case .beginTransaction, .commitTransaction, .rollBackTransaction, .settleInTransaction, .adoptTransactions:
+                try transactionRequest(opcode, frame)
+            case .cancelScheduled, .lookUp, .browse, .redrive, .scanRetained: try findingRequest(opcode, frame)
             case .health:
                 try frame.decode { _ in () }
                 try ask(.health, frame.header)
-            case .hello, .auth, .goaway, .ping, .cancel, .produce, .produceAck, .credit, .deliver, .detached, .watch,
-                .unwatch, .acknowledge, .release, .extendLease, .reject, .seek, .pause, .prepareTransaction,
-                .commitTransaction, .rollBackTransaction, .setRetained, .getRetained, .scanRetained, .cancelScheduled,
-                .lookUp, .browse, .redrive, .putSessionState, .getSessionState, .bind, .unbind:
+            case .hello, .auth, .goaway, .ping, .cancel, .produce, .produceAck, .credit, .deliver, .detached,
+                .consumerChanged, .topicNamed, .transactionCheck, .watch, .unwatch, .setRetained, .getRetained,
+                .putSessionState, .getSessionState:
                 throw SluiceError(.notSupported, "\(opcode.name) is not there yet")
             }
         } catch {
@@ -79,7 +84,7 @@ extension NativeConnection {
     }
 
     /// The topic that a request means, in this connection's tenant.
-    private func topic(_ reference: WireTopic, partition: UInt16) throws(SluiceError) -> TopicInfo {
+    func topic(_ reference: WireTopic, partition: UInt16) throws(SluiceError) -> TopicInfo {
         let found: TopicInfo
         switch reference {
         case .id(let id):
@@ -97,7 +102,7 @@ extension NativeConnection {
     }
 
     /// The topic with just this name: what has no filter cannot mean a part of one.
-    private func wholeTopic(_ address: String) throws(SluiceError) -> TopicInfo {
+    func wholeTopic(_ address: String) throws(SluiceError) -> TopicInfo {
         if let topic = gatewaySession?.topic(named: address) { return topic }
         throw SluiceError(
             .topicNotFound,
@@ -109,11 +114,13 @@ extension NativeConnection {
     private func topicRequest(_ opcode: Opcode, _ frame: Frame) throws(SluiceError) {
         switch opcode {
         case .createTopic:
-            let request = try frame.decode { CreateTopicBody(&$0) }
+            let version = session.version(opcode)
+            let request = try frame.decode { CreateTopicBody(&$0, version: version) }
             let specification = TopicSpecification(
                 name: request.name,
                 partitions: Int(request.partitions),
-                captures: request.captures
+                captures: request.captures,
+                policy: try TopicPolicy(request.policy)
             )
             try ask(.createTopic(specification), frame.header)
         case .deleteTopic:
@@ -130,28 +137,7 @@ extension NativeConnection {
         }
     }
 
-    private func subscriptionRequest(_ opcode: Opcode, _ frame: Frame) throws(SluiceError) {
-        switch opcode {
-        case .createSubscription:
-            let request = try frame.decode { CreateSubscriptionBody(&$0) }
-            let specification = SubscriptionSpecification(
-                name: request.name,
-                topic: try wholeTopic(request.address).id,
-                start: StartPosition(request.start)
-            )
-            try ask(.createSubscription(specification), frame.header)
-        case .deleteSubscription:
-            try ask(.deleteSubscription(name: try frame.decode { NameBody(&$0) }.name), frame.header)
-        case .describeSubscription:
-            try ask(.describeSubscription(name: try frame.decode { NameBody(&$0) }.name), frame.header)
-        default:
-            let request = try frame.decode { ListBody(&$0) }
-            let after = request.after.isEmpty ? nil : request.after
-            try ask(.listSubscriptions(after: after, limit: Self.listLimit(request)), frame.header)
-        }
-    }
-
-    private static func listLimit(_ request: ListBody) -> Int {
+    static func listLimit(_ request: ListBody) -> Int {
         min(max(1, Int(request.limit)), NativeLimits.listEntries)
     }
 
@@ -161,18 +147,24 @@ extension NativeConnection {
         guard let entry = pending.take(token) else { return }
         let header = entry.header
         switch (result, entry.context) {
+        case (.failure(let error), .subscribe(let intent)):
+            subscriptionIsNotThere(header, intent, error)
         case (.failure(let error), _):
             respond(to: header, error: error)
         case (.success(.producer(let reply)), .openProducer(let resolved)):
             answerOpenProducer(header, resolved, reply)
-        case (.success(.subscriptionCreated(let description, _)), .subscribe(let request, let topic, let filter)),
-            (.success(.subscription(let description)), .subscribe(let request, let topic, let filter)):
-            subscriptionIsThere(header, request, topic: topic, filter: filter, description)
+        case (.success(.subscriptionCreated(let description, _)), .subscribe(let intent)),
+            (.success(.subscription(let description)), .subscribe(let intent)):
+            subscriptionIsThere(header, intent, description)
+        case (.success(.settled), .settlement):
+            respond(to: header)
+        case (.success(let reply), .finding(let opcode)):
+            answerFinding(header, opcode, reply)
         case (.success(.fetched(let reply)), .fetch(let topic)):
             answerFetch(header, topic, reply)
         case (.success(let reply), .plain):
             answerPlain(header, reply)
-        case (.success, .openProducer), (.success, .subscribe), (.success, .fetch):
+        case (.success, .openProducer), (.success, .subscribe), (.success, .fetch), (.success, .settlement):
             respond(to: header, error: SluiceError(.internal, "storage answered another question"))
         }
     }
@@ -200,31 +192,42 @@ extension NativeConnection {
     }
 
     private func answerPlain(_ header: FrameHeader, _ reply: StorageReply) {
+        let version = header.opcode.map { session.version($0) } ?? 1
         switch reply {
         case .topicCreated(let topic, let isNew):
             respond(to: header) { buffer in
                 buffer.writeU8(isNew ? 1 : 0)
-                WireTopicDescription(topic).write(to: &buffer)
+                WireTopicDescription(topic).write(to: &buffer, version: version)
             }
         case .topic(let topic):
-            respond(to: header) { WireTopicDescription(topic).write(to: &$0) }
+            respond(to: header) { WireTopicDescription(topic).write(to: &$0, version: version) }
         case .topics(let topics, let next):
             respondList(to: header, topics.map { ($0.name, WireTopicDescription($0)) }, next: next) {
-                $0.write(to: &$1)
+                $0.write(to: &$1, version: version)
             }
         case .offset(let offset, let time):
             respond(to: header) { FoundOffset(offset: offset, time: time).write(to: &$0) }
         case .subscriptionCreated(let subscription, let isNew):
             respond(to: header) { buffer in
                 buffer.writeU8(isNew ? 1 : 0)
-                WireSubscriptionDescription(subscription).write(to: &buffer)
+                WireSubscriptionDescription(subscription).write(to: &buffer, version: version)
             }
         case .subscription(let subscription):
-            respond(to: header) { WireSubscriptionDescription(subscription).write(to: &$0) }
+            // SEEK, PAUSE and UPDATE_SUBSCRIPTION are younger than the first description.
+            let version = header.opcode == .describeSubscription ? version : 2
+            respond(to: header) { WireSubscriptionDescription(subscription).write(to: &$0, version: version) }
         case .subscriptions(let subscriptions, let next):
             respondList(to: header, subscriptions.map { ($0.name, WireSubscriptionDescription($0)) }, next: next) {
-                $0.write(to: &$1)
+                $0.write(to: &$1, version: version)
             }
+        case .bindings(let bindings):
+            respond(to: header) { WireBinding.writeList(bindings.map { WireBinding($0) }, to: &$0) }
+        case .settled(let results):
+            respond(to: header) { SettleResults.write(results, to: &$0) }
+        case .transaction(let id):
+            respond(to: header) { $0.writeU64(id.rawValue) }
+        case .redriven(let messages):
+            respond(to: header) { $0.writeU64(messages) }
         case .health(let health):
             respond(to: header) { buffer in
                 WireHealth(
@@ -236,7 +239,7 @@ extension NativeConnection {
             }
         case .done:
             respond(to: header)
-        case .producer, .fetched, .bindings, .settled, .browsed, .transaction, .retained, .found, .redriven:
+        case .producer, .fetched, .browsed, .retained, .found:
             respond(to: header, error: SluiceError(.internal, "storage answered another question"))
         }
     }
@@ -271,30 +274,5 @@ extension NativeConnection {
             buffer.setInteger(count, at: start, endianness: .little)
             buffer.writeText(next ?? "")
         }
-    }
-}
-
-extension WireTopicDescription {
-    init(_ topic: TopicDescription) {
-        self.init(
-            id: topic.id.rawValue,
-            createdAt: topic.createdAt,
-            name: topic.name,
-            captures: topic.captures,
-            partitions: topic.partitions.map { WireBounds(from: $0.firstOffset, next: $0.nextOffset) }
-        )
-    }
-}
-
-extension WireSubscriptionDescription {
-    init(_ subscription: SubscriptionDescription) {
-        self.init(
-            topic: subscription.topic?.rawValue ?? 0,
-            createdAt: subscription.createdAt,
-            isAttached: subscription.isAttached,
-            name: subscription.name,
-            topicName: subscription.topicName,
-            partitions: subscription.lanes.map { WireBounds(from: $0.acknowledged, next: $0.nextOffset) }
-        )
     }
 }

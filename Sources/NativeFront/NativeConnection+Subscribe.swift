@@ -9,7 +9,8 @@ extension NativeConnection {
     func subscribe(_ frame: Frame) throws(SluiceError) {
         guard let session = gatewaySession else { return }
         let request = try frame.decode { SubscribeRequest(&$0) }
-        guard request.flags.isSubset(of: .known) else {
+        let known = SubscribeRequest.Flags.known(version: self.session.version(.subscribe))
+        guard request.flags.isSubset(of: known) else {
             throw SluiceError(.notSupported, "SUBSCRIBE flags \(request.flags.rawValue) are not known")
         }
         guard !handles.isFull else { throw SluiceError(.busy, "as many handles are open as may be") }
@@ -23,51 +24,85 @@ extension NativeConnection {
         if let topic, request.partition != SubscribeRequest.allPartitions, Int(request.partition) >= topic.partitions {
             throw SluiceError(.invalidArgument, "the topic '\(topic.name)' has \(topic.partitions) partitions")
         }
+        let isConsumer = request.flags.contains(.consumer)
+        guard isConsumer || !request.flags.contains(.receipts) else {
+            throw SluiceError(.invalidArgument, "only a consumer has receipts")
+        }
+        var intent = SubscribeIntent(request: request, topic: topic, filter: filter)
         if request.subscription.isEmpty {
-            guard let topic else { return }
-            attach(frame.header, request, topic: topic, filter: filter)
+            guard !isConsumer else {
+                throw SluiceError(.invalidArgument, "a consumer needs the name of a subscription")
+            }
+            attach(frame.header, intent, topic: topic)
             return
         }
         guard request.partition == SubscribeRequest.allPartitions else {
             throw SluiceError(.invalidArgument, "a subscription reads all partitions of its topic")
         }
         let name = request.subscription
-        let storageRequest: StorageRequest
         if request.flags.contains(.create) {
             guard let topic else {
                 throw SluiceError(.invalidArgument, "an address is needed to create the subscription '\(name)'")
             }
-            storageRequest = .createSubscription(
-                SubscriptionSpecification(name: name, topic: topic.id, start: StartPosition(request.start))
+            var policy = SubscriptionPolicy()
+            // A consumer's filter belongs to the subscription, a reader's to itself.
+            if isConsumer { policy.nameFilter = filter }
+            intent.creation = SubscriptionSpecification(
+                name: name,
+                topic: topic.id,
+                start: StartPosition(request.start),
+                policy: policy
             )
-        } else {
-            storageRequest = .describeSubscription(name: name)
         }
-        try ask(storageRequest, frame.header, .subscribe(request, topic: topic, filter: filter))
+        try ask(.describeSubscription(name: name), frame.header, .subscribe(intent))
+    }
+
+    /// There is none, or it could not be made.
+    func subscriptionIsNotThere(_ header: FrameHeader, _ intent: SubscribeIntent, _ error: SluiceError) {
+        guard error.code == .subscriptionNotFound, let specification = intent.creation else {
+            return respond(to: header, error: error)
+        }
+        var intent = intent
+        intent.creation = nil
+        do throws(SluiceError) {
+            try ask(.createSubscription(specification), header, .subscribe(intent))
+        } catch {
+            respond(to: header, error: error)
+        }
     }
 
     /// The subscription is there: attaches to it.
-    func subscriptionIsThere(
-        _ header: FrameHeader,
-        _ request: SubscribeRequest,
-        topic: TopicInfo?,
-        filter: [UInt8],
-        _ description: SubscriptionDescription
-    ) {
-        guard let actual = gatewaySession?.topics.topic(description.topic ?? TopicID(rawValue: 0)) else {
+    func subscriptionIsThere(_ header: FrameHeader, _ intent: SubscribeIntent, _ description: SubscriptionDescription) {
+        let actual = description.topic.flatMap { gatewaySession?.topics.topic($0) }
+        guard description.topic == nil || actual != nil else {
             respond(to: header, error: SluiceError(.topicNotFound, "the subscription's topic is not there any more"))
             return
         }
-        if let topic, topic.id != actual.id {
-            let message = "the subscription '\(description.name)' reads '\(actual.name)', not '\(topic.name)'"
+        if let topic = intent.topic, topic.id != actual?.id {
+            let what = actual.map { "reads '\($0.name)', not '\(topic.name)'" } ?? "is an inbox"
+            let message = "the subscription '\(description.name)' \(what)"
             respond(to: header, error: SluiceError(.invalidArgument, message))
             return
         }
-        attach(header, request, topic: actual, filter: filter)
+        if intent.request.flags.contains(.consumer), !intent.filter.isEmpty,
+            intent.filter != description.policy.nameFilter
+        {
+            respond(
+                to: header,
+                error: SluiceError(
+                    .invalidArgument,
+                    "the subscription '\(description.name)' has another filter",
+                    hint: "leave the address out, or update the subscription"
+                )
+            )
+            return
+        }
+        attach(header, intent, topic: actual)
     }
 
-    private func attach(_ header: FrameHeader, _ request: SubscribeRequest, topic: TopicInfo, filter: [UInt8]) {
+    private func attach(_ header: FrameHeader, _ intent: SubscribeIntent, topic: TopicInfo?) {
         guard let session = gatewaySession else { return }
+        let request = intent.request
         guard let handle = handles.insert(.retired), let place = handles.place(handle) else {
             respond(to: header, error: SluiceError(.busy, "as many handles are open as may be"))
             return
@@ -78,28 +113,27 @@ extension NativeConnection {
         )
         credit.grant(messages: request.creditMessages, bytes: request.creditBytes)
         let portion = credit.takePortion() ?? (messages: 0, bytes: 0)
+        let isConsumer = request.flags.contains(.consumer)
         handles[place: place] = .subscription(
-            SubscriptionHandle(handle: handle, topic: topic, name: request.subscription, credit: credit)
+            SubscriptionHandle(
+                handle: handle,
+                topic: topic,
+                name: request.subscription,
+                isConsumer: isConsumer,
+                credit: credit
+            )
         )
         let response = SubscribeResponse(
             handle: handle,
-            topic: topic.id.rawValue,
-            partitions: UInt16(truncatingIfNeeded: topic.partitions),
-            topicName: topic.name
+            topic: topic?.id.rawValue ?? 0,
+            partitions: UInt16(truncatingIfNeeded: topic?.partitions ?? 0),
+            topicName: topic?.name ?? ""
         )
         respond(to: header) { response.write(to: &$0) }
-        let source: AttachRequest.Source
-        if !request.subscription.isEmpty {
-            source = .subscription(name: request.subscription)
-        } else if request.partition == SubscribeRequest.allPartitions {
-            source = .topic(topic.id, StartPosition(request.start))
-        } else {
-            source = .partition(PartitionID(topic: topic.id, index: request.partition), StartPosition(request.start))
-        }
         session.storage.attach(
             AttachRequest(
-                source: source,
-                filter: filter,
+                source: Self.source(request, topic),
+                filter: isConsumer ? [] : intent.filter,
                 consumer: request.consumer,
                 creditMessages: portion.messages,
                 creditBytes: portion.bytes
@@ -108,7 +142,18 @@ extension NativeConnection {
         )
     }
 
-    private func subscription(_ handle: UInt32) -> (place: Int, SubscriptionHandle)? {
+    private static func source(_ request: SubscribeRequest, _ topic: TopicInfo?) -> AttachRequest.Source {
+        if request.flags.contains(.consumer) {
+            let owner: AttachRequest.LeaseOwner = request.flags.contains(.receipts) ? .receipt : .attachment
+            return .consumer(of: request.subscription, owner)
+        }
+        guard request.subscription.isEmpty, let topic else { return .subscription(name: request.subscription) }
+        let start = StartPosition(request.start)
+        guard request.partition != SubscribeRequest.allPartitions else { return .topic(topic.id, start) }
+        return .partition(PartitionID(topic: topic.id, index: request.partition), start)
+    }
+
+    func subscription(_ handle: UInt32) -> (place: Int, SubscriptionHandle)? {
         guard let place = handles.place(handle), case .subscription(let subscription)? = handles[place: place] else {
             return nil
         }
@@ -154,24 +199,85 @@ extension NativeConnection {
         var count = 0
         for range in delivery.ranges { count += Int(range.last) - Int(range.first) + 1 }
         let isWhole = count == batch.recordCount
-        let ranges = isWhole ? 0 : delivery.ranges.count
-        let bodyBytes = DeliverHead.byteCount + ranges * DeliverHead.rangeBytes + batch.byteCount
-        subscription.credit.used(messages: UInt64(max(0, count)), bytes: UInt64(batch.byteCount))
+        var creditBytes = batch.byteCount
+        var lease: WireLease?
+        if let given = delivery.lease {
+            // As storage takes it: a consumer pays for its part of a batch.
+            creditBytes = max(1, batch.byteCount * count / max(1, batch.recordCount))
+            lease = WireLease(given, topic: delivery.partition.topic, creditBytes: creditBytes)
+            if subscription.isNew(delivery.partition.topic) { nameTopic(delivery.partition.topic, subscription.handle) }
+        }
+        subscription.credit.used(messages: UInt64(max(0, count)), bytes: UInt64(creditBytes))
         markCreditDue(subscription)
-        guard bodyBytes + FrameHeader.smallestLength <= session.clientFrameLimit else {
+        let isSent: Bool
+        if lease != nil, count * 2 < batch.recordCount, delivery.ranges.count == 1, let range = delivery.ranges.first,
+            makeExcerpt(of: batch, range)
+        {
+            isSent = excerpt.withUnsafeBytes { bytes in
+                writeDelivery(subscription.handle, delivery.partition.index, lease, nil, bytes)
+            }
+        } else {
+            isSent = writeDelivery(
+                subscription.handle,
+                delivery.partition.index,
+                lease,
+                isWhole ? nil : delivery.ranges,
+                batch.bytes
+            )
+        }
+        guard isSent else {
             gatewaySession?.storage.detach(attachment: delivery.attachment)
             let message = "a batch of \(batch.byteCount) bytes is more than the client accepts"
             detached(subscription.handle, place: place, SluiceError(.tooLarge, message))
             return
         }
-        out.reserveCapacity(minimumWritableBytes: bodyBytes + FrameHeader.byteCount)
-        FrameHeader(.push, .deliver, handle: subscription.handle).write(bodyBytes: bodyBytes, to: &out)
-        out.writeMultipleIntegers(delivery.partition.index, UInt16(0), UInt32(ranges), endianness: .little)
-        if !isWhole {
-            for range in delivery.ranges { out.writeMultipleIntegers(range.first, range.last, endianness: .little) }
-        }
-        out.writeBytes(batch.bytes)
         if out.readableBytes > Self.outputChunkBytes { writeChunk(context) }
+    }
+
+    /// Takes the records of a range out of a batch.
+    private func makeExcerpt(of batch: BatchView, _ range: RecordRange) -> Bool {
+        if excerpt.capacity > Self.outputChunkBytes { excerpt = [] }
+        return BatchExcerpt.write(
+            batch,
+            first: Int(range.first),
+            count: Int(range.last) - Int(range.first) + 1,
+            baseOffset: batch.baseOffset &+ UInt64(range.first),
+            appendTime: batch.appendTime,
+            into: &excerpt
+        )
+    }
+
+    /// - Parameter ranges: nil where every record is meant.
+    /// - Returns: false where it is more than the client accepts; nothing is written then.
+    private func writeDelivery(
+        _ handle: UInt32,
+        _ partition: UInt16,
+        _ lease: WireLease?,
+        _ ranges: UnsafeBufferPointer<RecordRange>?,
+        _ batch: UnsafeRawBufferPointer
+    ) -> Bool {
+        let rangeCount = ranges?.count ?? 0
+        let bodyBytes =
+            DeliverHead.byteCount + (lease == nil ? 0 : WireLease.byteCount) + rangeCount * DeliverHead.rangeBytes
+            + batch.count
+        guard bodyBytes + FrameHeader.smallestLength <= session.clientFrameLimit else { return false }
+        out.reserveCapacity(minimumWritableBytes: bodyBytes + FrameHeader.byteCount)
+        FrameHeader(.push, .deliver, handle: handle).write(bodyBytes: bodyBytes, to: &out)
+        let flags = lease == nil ? 0 : DeliverHead.hasLease
+        out.writeMultipleIntegers(partition, flags, UInt32(rangeCount), endianness: .little)
+        lease?.write(to: &out)
+        if let ranges {
+            for range in ranges { out.writeMultipleIntegers(range.first, range.last, endianness: .little) }
+        }
+        out.writeBytes(batch)
+        return true
+    }
+
+    private func nameTopic(_ id: TopicID, _ handle: UInt32) {
+        let name = gatewaySession?.topics.topic(id)?.name ?? ""
+        out.writeFrame(FrameHeader(.push, .topicNamed, handle: handle)) {
+            TopicNamedBody(topic: id.rawValue, name: name).write(to: &$0)
+        }
     }
 
     func attachmentDone(_ handle: UInt32, _ error: SluiceError) {
@@ -206,21 +312,13 @@ extension NativeConnection {
                 hint: "subscribe with a subscription's name"
             )
         }
-        guard Int(request.partition) < subscription.topic.partitions else {
-            throw SluiceError(.invalidArgument, "the topic has \(subscription.topic.partitions) partitions")
+        guard let topic = subscription.topic, !subscription.isConsumer else {
+            throw SluiceError(.invalidArgument, "a consumer settles messages and has no position to commit")
         }
-        let partition = PartitionID(topic: subscription.topic.id, index: request.partition)
+        guard Int(request.partition) < topic.partitions else {
+            throw SluiceError(.invalidArgument, "the topic has \(topic.partitions) partitions")
+        }
+        let partition = PartitionID(topic: topic.id, index: request.partition)
         try ask(.commit(name: subscription.name, partition, offset: request.offset), frame.header)
-    }
-}
-
-extension StartPosition {
-    init(_ start: WireStart) {
-        switch start {
-        case .first: self = .first
-        case .next: self = .next
-        case .offset(let offset): self = .offset(offset)
-        case .time(let time): self = .time(time)
-        }
     }
 }

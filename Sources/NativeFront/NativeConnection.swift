@@ -29,6 +29,8 @@ package final class NativeConnection: ChannelDuplexHandler {
     var acknowledgements = ProduceAckGatherer()
     var handles: HandleTable<OpenHandle>
     var pending: PendingRequests<RequestContext>
+    /// A few records of a large batch, as a batch of their own.
+    var excerpt: [UInt8] = []
     /// Subscriptions whose credit changed.
     var creditDue: [SubscriptionHandle] = []
 
@@ -219,6 +221,7 @@ package final class NativeConnection: ChannelDuplexHandler {
                 serverName: configuration.serverName,
                 serverVersion: configuration.serverVersion
             )
+            acknowledgements.version = session.version(.produceAck)
             logger[metadataKey: "client"] = "\(request.clientName)"
             respond(to: frame.header) { response.write(to: &$0) }
             hasPinged = false

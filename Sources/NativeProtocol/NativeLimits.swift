@@ -25,6 +25,10 @@ package enum NativeLimits {
     package static let fetchWaitMs: UInt32 = 60_000
     /// Entries of one list answer.
     package static let listEntries = 1_000
+    /// Why a message was rejected; it travels with the dead letter.
+    package static let reasonBytes = 1_024
+    /// Messages that one BROWSE or LOOK_UP answers with.
+    package static let foundMessages = 1_000
     /// Names of clients, consumers and products.
     package static let labelBytes = 255
 }

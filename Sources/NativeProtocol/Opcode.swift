@@ -21,6 +21,8 @@ package enum Opcode: UInt16, CaseIterable, Sendable {
     case findOffset = 0x010B
     case watch = 0x010C
     case unwatch = 0x010D
+    case consumerChanged = 0x010E
+    case topicNamed = 0x010F
     // Progress of subscriptions.
     case commit = 0x0201
     case acknowledge = 0x0202
@@ -29,10 +31,14 @@ package enum Opcode: UInt16, CaseIterable, Sendable {
     case reject = 0x0205
     case seek = 0x0206
     case pause = 0x0207
+    case settleReceipts = 0x0208
     // Transactions.
-    case prepareTransaction = 0x0301
+    case beginTransaction = 0x0301
     case commitTransaction = 0x0302
     case rollBackTransaction = 0x0303
+    case settleInTransaction = 0x0304
+    case adoptTransactions = 0x0305
+    case transactionCheck = 0x0306
     // Other views of what is stored.
     case setRetained = 0x0401
     case getRetained = 0x0402
@@ -52,20 +58,24 @@ package enum Opcode: UInt16, CaseIterable, Sendable {
     case deleteSubscription = 0x1012
     case describeSubscription = 0x1013
     case listSubscriptions = 0x1014
+    case updateSubscription = 0x1015
     case bind = 0x1021
     case unbind = 0x1022
+    case listBindings = 0x1023
 
     /// The newest version of its body that this implementation speaks; 0 for what is not there yet.
     package var version: UInt16 {
         switch self {
-        case .hello, .goaway, .ping, .cancel, .health, .openProducer, .produce, .produceAck, .closeProducer, .subscribe,
-            .credit, .deliver, .unsubscribe, .detached, .fetch, .findOffset, .commit, .createTopic, .deleteTopic,
-            .describeTopic, .listTopics, .createSubscription, .deleteSubscription, .describeSubscription,
-            .listSubscriptions:
+        case .produce, .produceAck, .subscribe, .deliver, .createTopic, .describeTopic, .listTopics,
+            .createSubscription, .describeSubscription, .listSubscriptions:
+            2
+        case .hello, .goaway, .ping, .cancel, .health, .openProducer, .closeProducer, .credit, .unsubscribe, .detached,
+            .fetch, .findOffset, .consumerChanged, .topicNamed, .commit, .acknowledge, .release, .extendLease, .reject,
+            .seek, .pause, .settleReceipts, .beginTransaction, .commitTransaction, .rollBackTransaction,
+            .settleInTransaction, .adoptTransactions, .transactionCheck, .scanRetained, .cancelScheduled, .lookUp,
+            .browse, .redrive, .deleteTopic, .deleteSubscription, .updateSubscription, .bind, .unbind, .listBindings:
             1
-        case .auth, .watch, .unwatch, .acknowledge, .release, .extendLease, .reject, .seek, .pause, .prepareTransaction,
-            .commitTransaction, .rollBackTransaction, .setRetained, .getRetained, .scanRetained, .cancelScheduled,
-            .lookUp, .browse, .redrive, .putSessionState, .getSessionState, .bind, .unbind:
+        case .auth, .watch, .unwatch, .setRetained, .getRetained, .putSessionState, .getSessionState:
             0
         }
     }

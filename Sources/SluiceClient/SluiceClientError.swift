@@ -39,6 +39,9 @@ public struct SluiceClientError: Error, Sendable, Equatable, CustomStringConvert
         public static let storageUnavailable = Code(.storageUnavailable)
         public static let busy = Code(.busy)
         public static let producerFenced = Code(.producerFenced)
+        /// The message was delivered again or is done: what was said about this delivery of it did not count.
+        public static let leaseLost = Code(.leaseLost)
+        public static let notFound = Code(.notFound)
         public static let attachmentFenced = Code(.attachmentFenced)
         public static let protocolViolation = Code(.protocolViolation)
     }

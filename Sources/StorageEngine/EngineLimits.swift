@@ -1,4 +1,4 @@
-internal import MessageModel
+package import MessageModel
 
 /// Limits and defaults of a shard, with the reason for each.
 package struct ShardOptions: Sendable, Equatable {
@@ -36,6 +36,26 @@ package struct ShardOptions: Sendable, Equatable {
     package var overduePerSecond = 100_000
     /// Transactions that may be open at a time.
     package var openTransactions = 100_000
+    /// Message ids that one topic with a window for them knows at most: 32 MiB of memory. Beyond it the oldest are
+    /// forgotten before their time.
+    package var deduplicationEntries = 1 << 20
+    /// Last values that a tenant may have, about 150 bytes of memory each with their names, and what they may take in
+    /// the log, which they keep from being freed.
+    package var retainedValues = 1_000_000
+    package var retainedBytes: UInt64 = 1 << 30
+    /// Keys of a compacted partition whose last messages are known, about 60 bytes of memory each. Messages with other
+    /// keys, and all that follow the first of those, are not let go.
+    package var compactedKeys = 1 << 18
+    /// The newest messages of a compacted partition, which stay in any case; and so many must be replaced before it is
+    /// compacted.
+    package var compactionTail: UInt64 = 1_000
+    /// Keys of a sealed segment that are sorted in a round: a few milliseconds.
+    package var keysPerStep = 1 << 16
+    /// Look-ups that run at a time: each may read every key file.
+    package var lookUpsAtOnce = 16
+    /// The secret of this store, under which message ids and keys are hashed: who does not know it cannot make
+    /// different ones that are taken for the same. It stays with the data: under another one nothing is found again.
+    package var hash = KeyedHash(key0: 0, key1: 0)
     /// The random number of this log: seeds every record's checksum, so that the records of another log, or bytes made
     /// to look like a record, do not pass.
     package var logIdentity: UInt32 = 0

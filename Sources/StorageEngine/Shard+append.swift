@@ -39,26 +39,11 @@ extension Shard {
         let time = recordTime(now)
         let traits = batch.traits()
         do throws(CommitLog.AppendRefusal) {
-            if let transaction = appending.transaction {
-                guard state.transactions[transaction]?.tenant == topic.tenant, !committing.contains(transaction) else {
-                    reply(session, token, .append(AppendResult(error: .notFound)))
-                    return
-                }
-                _ = try hold(batch, .prepared, transaction: transaction, to: id, traits: traits, time: time)
-                held(session, token, batch, nil, appending.acknowledgement)
-                return
+            if topic.policy.deduplicationMicroseconds > 0, traits.contains(.hasMessageIDs) {
+                try storeNew(of: batch, traits, topic, partition, appending, session, token, time)
+            } else {
+                try store(batch, traits, topic, partition, appending, session, token, time)
             }
-            if traits.contains(.hasDeliverAt), let latest = batch.latestDelivery, latest > time {
-                guard latest <= time.advanced(byMicroseconds: topic.policy.maxDelayMicroseconds) else {
-                    reply(session, token, .append(AppendResult(error: .invalidArgument)))
-                    return
-                }
-                let position = try hold(batch, .scheduled, to: id, traits: traits, time: time)
-                let first = ScheduledID(position: LogPosition(rawValue: position), record: 0)
-                held(session, token, batch, first, appending.acknowledgement)
-                return
-            }
-            try publishNow(session, token, batch, topic, partition, traits, time, appending.acknowledgement)
         } catch {
             refuse(error, now: now) { code in
                 reply(session, token, .append(AppendResult(error: code)))
@@ -66,6 +51,44 @@ extension Shard {
                 deferAppend(session, batch, id, appending, token)
             }
         }
+    }
+
+    /// Stores a batch: visible at once, at a time, or with a transaction.
+    func store(
+        _ batch: BatchView,
+        _ traits: BatchTraits,
+        _ topic: TopicState,
+        _ partition: IndexedSequence,
+        _ appending: AppendOptions,
+        _ session: UInt64,
+        _ token: UInt64,
+        _ time: Timestamp
+    ) throws(CommitLog.AppendRefusal) {
+        let id = partition.partition
+        if let transaction = appending.transaction {
+            guard isOpen(transaction, topic.tenant) else {
+                reply(session, token, .append(AppendResult(error: .notFound)))
+                return
+            }
+            _ = try hold(batch, .prepared, transaction: transaction, to: id, traits: traits, time: time)
+            held(session, token, batch, nil, appending.acknowledgement)
+            return
+        }
+        if traits.contains(.hasDeliverAt), let latest = batch.latestDelivery, latest > time {
+            guard latest <= time.advanced(byMicroseconds: topic.policy.maxDelayMicroseconds) else {
+                reply(session, token, .append(AppendResult(error: .invalidArgument)))
+                return
+            }
+            let position = try hold(batch, .scheduled, to: id, traits: traits, time: time)
+            let first = ScheduledID(position: LogPosition(rawValue: position), record: 0)
+            held(session, token, batch, first, appending.acknowledgement)
+            return
+        }
+        try publishNow(session, token, batch, topic, partition, traits, time, appending.acknowledgement)
+    }
+
+    func isOpen(_ transaction: TransactionID, _ tenant: TenantID) -> Bool {
+        state.transactions[transaction]?.tenant == tenant && !committing.contains(transaction)
     }
 
     /// A batch was stored that is published later.
@@ -133,6 +156,17 @@ extension Shard {
             segment: segment
         )
         grew(partition)
+        state.leaveTraces(
+            of: batch,
+            traits,
+            topic: topic,
+            partition: id,
+            baseOffset: baseOffset,
+            time: time,
+            position: position,
+            recordBytes: recordBytes,
+            segment: segment
+        )
         if !routes.isEmpty {
             let entry = IndexEntry(
                 baseOffset: baseOffset,
@@ -220,22 +254,33 @@ extension Shard {
         case .gap:
             reply(session, token, .append(AppendResult(error: .sequenceGap)))
         case .duplicate(let baseOffset):
-            guard acknowledgement != .none else { return true }
-            guard log.failure == nil else {
-                reply(session, token, .append(AppendResult(error: .storageUnavailable)))
-                return true
-            }
-            let result = AppendResult(
-                baseOffset: baseOffset ?? .max,
-                recordCount: UInt32(batch.recordCount),
-                isDuplicate: true,
-                position: LogPosition(rawValue: log.end)
-            )
-            // The first one may still be on its way to the disk: everything so far must be there before this is said.
-            log.wantDurable()
-            unsettled.append(Unsettled(end: log.end, kind: .answered(session: session, token: token, result)))
+            answerDuplicate(batch, at: baseOffset ?? .max, session, token, acknowledgement)
         }
         return true
+    }
+
+    /// All of a batch was stored before.
+    func answerDuplicate(
+        _ batch: BatchView,
+        at baseOffset: UInt64,
+        _ session: UInt64,
+        _ token: UInt64,
+        _ acknowledgement: Acknowledgement
+    ) {
+        guard acknowledgement != .none else { return }
+        guard log.failure == nil else {
+            reply(session, token, .append(AppendResult(error: .storageUnavailable)))
+            return
+        }
+        let result = AppendResult(
+            baseOffset: baseOffset,
+            recordCount: UInt32(batch.recordCount),
+            isDuplicate: true,
+            position: LogPosition(rawValue: log.end)
+        )
+        // The first one may still be on its way to the disk: everything so far must be there before this is said.
+        log.wantDurable()
+        unsettled.append(Unsettled(end: log.end, kind: .answered(session: session, token: token, result)))
     }
 
     private func deferAppend(

@@ -66,7 +66,7 @@ extension Shard {
     /// Who gets the next message; nil where nobody can take one.
     private func nextConsumer(of subscription: Subscription) -> Attachment? {
         let consumers = subscription.consumers
-        switch subscription.policy.consumers {
+        switch subscription.rules.consumers {
         case .exclusive, .failover:
             return consumers.first.flatMap { $0.hasCredit ? $0 : nil }
         case .shared, .orderedByKey:
@@ -96,11 +96,12 @@ extension Shard {
             if !subscription.isInbox { wait(reader(\.fresh, of: lane, subscription, at: visible)) }
             return .nothing
         }
-        guard lane.delivery.trackedCount < Int(subscription.policy.window) else { return .nothing }
-        if fresh.isTaken, subscription.policy.consumers != .orderedByKey {
+        if fresh.isTaken, subscription.rules.consumers != .orderedByKey {
             lane.delivery.pass(to: fresh.range.upperBound)
             return .passed
         }
+        // What is out already takes no more room when it is passed.
+        guard fresh.isTaken || lane.room(subscription.rules) > 0 else { return .nothing }
         let reader = reader(\.fresh, of: lane, subscription, at: fresh.range.lowerBound)
         switch reader.next(log: log, requests: &coldRequests) {
         case .batch(let batch, let place):
@@ -208,16 +209,16 @@ extension Shard {
         now: Timestamp,
         output: any ShardOutput
     ) -> Step {
-        let policy = subscription.policy
-        let isOrdered = policy.consumers == .orderedByKey && scope.isFresh && scope.traits.contains(.hasOrderingKeys)
+        let rules = subscription.rules
+        let isOrdered = rules.consumers == .orderedByKey && scope.isFresh && scope.traits.contains(.hasOrderingKeys)
         let needsLook =
             isOrdered || scope.isTaken || subscription.filter != nil || scope.traits.contains(.hasExpiry)
-            || policy.messageTTLMicroseconds > 0 || (policy.maxAttempts > 0 && !lane.delivery.failed.isEmpty)
+            || rules.messageTTLMicroseconds > 0 || (rules.maxAttempts > 0 && !lane.delivery.failed.isEmpty)
         var ranges = rangeScratch
         rangeScratch = []
         ranges.removeAll(keepingCapacity: true)
         defer { rangeScratch = ranges }
-        let deadline = leaseEnd(policy, consumer, now)
+        let deadline = leaseEnd(rules, consumer, now)
         let attempt: UInt32
         if needsLook {
             guard
@@ -234,10 +235,9 @@ extension Shard {
             else { return .passed }
             attempt = found
         } else {
-            let room = UInt64(
-                max(1, min(consumer.creditMessages, Int64(scope.part.upperBound - scope.part.lowerBound)))
-            )
-            let end = min(scope.part.upperBound, scope.part.lowerBound + room)
+            let room = scope.isFresh ? lane.room(rules) : .max
+            let count = max(1, min(consumer.creditMessages, room, Int64(scope.part.upperBound - scope.part.lowerBound)))
+            let end = min(scope.part.upperBound, scope.part.lowerBound + UInt64(count))
             let (range, number) = lane.delivery.uniform(scope.part.lowerBound..<end)
             lease(range, of: lane, subscription, consumer, deadline)
             if scope.isFresh { lane.delivery.pass(to: range.upperBound) }
@@ -275,8 +275,8 @@ extension Shard {
         return .delivered(bytes)
     }
 
-    private func leaseEnd(_ policy: SubscriptionPolicy, _ consumer: Attachment, _ now: Timestamp) -> Timestamp {
-        var duration = policy.leaseMicroseconds
+    private func leaseEnd(_ rules: DeliveryRules, _ consumer: Attachment, _ now: Timestamp) -> Timestamp {
+        var duration = rules.leaseMicroseconds
         if duration == 0 {
             guard consumer.leaseOwner == .receipt else { return .never }
             duration = SubscriptionPolicy().leaseMicroseconds
@@ -314,7 +314,7 @@ extension Shard {
         now: Timestamp,
         ranges: inout [RecordRange]
     ) -> UInt32? {
-        let policy = subscription.policy
+        let rules = subscription.rules
         var attempt: UInt32?
         var messages: Int64 = 0
         var passed = scope.part.lowerBound
@@ -324,12 +324,16 @@ extension Shard {
             if let run { lease(run, of: lane, subscription, consumer, deadline) }
             run = nil
         }
+        let room = scope.isFresh && !scope.isTaken ? lane.room(rules) : .max
+        let waiting = lane.delivery.gate.waitingCount
         let topicName = state.topics[scope.place.partition.topic]?.info.nameBytes ?? []
         while let record = cursor.next() {
             let index = cursor.index - 1
             guard index >= scope.index(scope.part.lowerBound) else { continue }
             let sequence = scope.sequence(index)
-            guard sequence < scope.part.upperBound, messages < max(1, consumer.creditMessages) else { break }
+            guard sequence < scope.part.upperBound, messages < max(1, consumer.creditMessages),
+                room == .max || messages + Int64(lane.delivery.gate.waitingCount - waiting) < room
+            else { break }
             if scope.isTaken {
                 // It is out, or waits: the order of its key is kept for it.
                 if let key = record.orderingKey { _ = lane.delivery.admit(sequence, key: Self.hash(key)) }
@@ -344,14 +348,14 @@ extension Shard {
                 finish(sequence..<sequence + 1, of: lane, subscription)
                 continue
             }
-            if let expiry = self.expiry(of: record, scope.place, policy), expiry <= now {
+            if let expiry = self.expiry(of: record, scope.place, rules), expiry <= now {
                 close()
                 passed = sequence + 1
                 condemn(sequence..<sequence + 1, "expired", of: lane, subscription)
                 continue
             }
             let number = lane.delivery.nextAttempt(sequence)
-            if policy.maxAttempts > 0, number > policy.maxAttempts {
+            if rules.maxAttempts > 0, number > rules.maxAttempts {
                 close()
                 passed = sequence + 1
                 condemn(sequence..<sequence + 1, nil, of: lane, subscription)
@@ -379,15 +383,15 @@ extension Shard {
     }
 
     /// When a message is no longer wanted; nil for never.
-    func expiry(of record: RecordView, _ place: SequenceReader.Place, _ policy: SubscriptionPolicy) -> Timestamp? {
+    func expiry(of record: RecordView, _ place: SequenceReader.Place, _ rules: DeliveryRules) -> Timestamp? {
         var expiry: Timestamp?
         if BatchTraits(rawValue: place.traits).contains(.hasExpiry),
             let time = PropertyCursor.number(.expiry, in: record.properties)
         {
             expiry = Timestamp(rawValue: time)
         }
-        guard policy.messageTTLMicroseconds > 0 else { return expiry }
-        let end = Timestamp(rawValue: place.appendTime).advanced(byMicroseconds: policy.messageTTLMicroseconds)
+        guard rules.messageTTLMicroseconds > 0 else { return expiry }
+        let end = Timestamp(rawValue: place.appendTime).advanced(byMicroseconds: rules.messageTTLMicroseconds)
         return expiry.map { min($0, end) } ?? end
     }
 
@@ -401,5 +405,13 @@ extension Shard {
         _ body: (UnsafeRawBufferPointer) -> Result
     ) -> Result {
         topic.withUnsafeBytes { withName(of: record, topic: $0, body) }
+    }
+}
+
+extension Lane {
+    /// How many more fresh messages may be leased or passed over. What is to be delivered again takes no room: it can go
+    /// out by itself.
+    fileprivate func room(_ rules: DeliveryRules) -> Int64 {
+        Int64(rules.window) - Int64(delivery.trackedCount) + Int64(delivery.ready.count)
     }
 }

@@ -45,6 +45,7 @@ extension Shard {
         task.isDone = true
         waitingFetches[ObjectIdentifier(task)] = nil
         task.reader.sequence.waiters.removeAll { $0 === task.reader }
+        task.reader.owner = nil
     }
 
     func runFetches(now: Timestamp) {

@@ -10,11 +10,11 @@ extension Shard {
     func hasRoom(for routes: [InboxRoute]) -> Bool {
         for route in routes {
             guard let subscription = state.subscriptions[route.lane.subscription],
-                subscription.policy.overflow == .reject
+                subscription.rules.overflow == .reject
             else { continue }
-            let policy = subscription.policy
-            if policy.maxMessages > 0, subscription.waiting + UInt64(route.count) > policy.maxMessages { return false }
-            if policy.maxBytes > 0, subscription.waitingBytes + UInt64(route.bytes) > policy.maxBytes { return false }
+            let rules = subscription.rules
+            if rules.maxMessages > 0, subscription.waiting + UInt64(route.count) > rules.maxMessages { return false }
+            if rules.maxBytes > 0, subscription.waitingBytes + UInt64(route.bytes) > rules.maxBytes { return false }
         }
         return true
     }
@@ -25,14 +25,14 @@ extension Shard {
             guard let subscription = state.subscriptions[route.lane.subscription],
                 let lane = subscription.lane(route.lane.lane)
             else { continue }
-            let policy = subscription.policy
-            if policy.overflow != .reject, policy.maxMessages > 0 || policy.maxBytes > 0 {
+            let rules = subscription.rules
+            if rules.overflow != .reject, rules.limitsLength {
                 dropOldest(of: subscription)
             }
             if expires { lane.mayExpire = true }
             guard lane.headExpiry == .never, subscription.consumers.isEmpty else { continue }
-            if policy.messageTTLMicroseconds > 0 {
-                lane.headExpiry = tick(state.lastTime.advanced(byMicroseconds: policy.messageTTLMicroseconds))
+            if rules.messageTTLMicroseconds > 0 {
+                lane.headExpiry = tick(state.lastTime.advanced(byMicroseconds: rules.messageTTLMicroseconds))
                 arm(lane, subscription)
             }
         }
@@ -47,9 +47,9 @@ extension Shard {
     }
 
     private func dropOldest(of subscription: Subscription) {
-        let policy = subscription.policy
-        while (policy.maxMessages > 0 && subscription.waiting > policy.maxMessages)
-            || (policy.maxBytes > 0 && subscription.waitingBytes > policy.maxBytes)
+        let rules = subscription.rules
+        while (rules.maxMessages > 0 && subscription.waiting > rules.maxMessages)
+            || (rules.maxBytes > 0 && subscription.waitingBytes > rules.maxBytes)
         {
             // The least important go first.
             var hasDropped = false
@@ -57,7 +57,7 @@ extension Shard {
                 guard let lane, let oldest = lane.delivery.oldestWaiting(before: lane.sequence.nextOffset) else {
                     continue
                 }
-                if policy.deadLetterTopic != nil {
+                if rules.hasDeadLetters {
                     condemn(oldest..<oldest + 1, "maximum length", of: lane, subscription)
                 } else {
                     finish(oldest..<oldest + 1, of: lane, subscription)
@@ -89,7 +89,7 @@ extension Shard {
                     finish(head..<place.baseOffset, of: lane, subscription)
                     continue
                 }
-                guard let expiry = expiry(ofSequence: head, batch, place, subscription.policy) else { return }
+                guard let expiry = expiry(ofSequence: head, batch, place, subscription.rules) else { return }
                 guard expiry <= now else {
                     lane.headExpiry = tick(expiry)
                     return
@@ -112,12 +112,12 @@ extension Shard {
         ofSequence sequence: UInt64,
         _ batch: BatchView,
         _ place: SequenceReader.Place,
-        _ policy: SubscriptionPolicy
+        _ rules: DeliveryRules
     ) -> Timestamp? {
         let index = place.first + Int(sequence - place.baseOffset)
         var cursor = batch.records
         while let record = cursor.next() {
-            if cursor.index - 1 == index { return expiry(of: record, place, policy) }
+            if cursor.index - 1 == index { return expiry(of: record, place, rules) }
         }
         return nil
     }

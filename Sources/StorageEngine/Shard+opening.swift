@@ -69,27 +69,26 @@ extension Shard {
         options: ShardOptions,
         segments: [CommitLog.Segment]
     ) throws(SluiceError) -> Recovered {
-        var recovered = Recovered(state: ShardState(producersRemembered: options.producersRemembered))
+        var recovered = Recovered(state: ShardState(options: options))
         var unusedIndexFiles: [String] = []
         do throws(DeviceError) {
             let files = try device.listFilesNow()
-            let indexFiles = Set(files.filter { $0.hasPrefix(IndexFile.prefix) })
+            let indexFiles = Set(files.filter { $0.hasPrefix(IndexFile.prefix) || $0.hasPrefix(KeyFile.prefix) })
             unusedIndexFiles = indexFiles.sorted()
             let positions = files.compactMap(Snapshot.position(inName:)).sorted()
             for (place, position) in positions.enumerated().reversed() {
                 let name = Snapshot.name(position: position)
                 recovered.unusedFiles.append(name)
                 guard let bytes = try device.readFileNow(name) else { continue }
-                let reading = Snapshot.decode(
-                    bytes,
-                    identity: options.logIdentity,
-                    producersRemembered: options.producersRemembered
-                )
+                let reading = Snapshot.decode(bytes, options: options)
                 switch reading {
-                case .read(let state, let position, let isClean):
+                case .read(var state, let position, let isClean):
                     // A snapshot of a log that is no longer there says nothing.
                     guard position == 0 || segments.last.map({ position <= $0.end }) == true else { continue }
                     // Without an index that it names, the log is read from an older one on, or from its beginning.
+                    // Keys of segments that were freed since are not missed.
+                    let there = Set(segments.map(\.number))
+                    _ = state.keys.forget { there.contains($0) }
                     let named = state.indexFiles
                     guard named.isSubset(of: indexFiles) else { continue }
                     recovered.state = state

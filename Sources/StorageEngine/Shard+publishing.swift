@@ -35,6 +35,7 @@ extension Shard {
             partition: id,
             position: position,
             recordBytes: Int(log.end - position),
+            traits: traits,
             time: time
         )
         return position
@@ -45,6 +46,7 @@ extension Shard {
     /// Where a held batch goes, by the bindings of now.
     func item(
         _ batch: BatchView,
+        _ traits: BatchTraits,
         topic: TopicState,
         partition: PartitionID,
         position: UInt64,
@@ -55,6 +57,8 @@ extension Shard {
     ) -> Publication.Item {
         var routes: [InboxRoute] = []
         state.collectRoutes(batch, topic: topic, first: first, count: count, into: &routes)
+        var traces: [MessageTrace] = []
+        state.collectTraces(batch, traits, topic: topic, first: first, count: count, into: &traces)
         return Publication.Item(
             partition: partition,
             position: position,
@@ -62,8 +66,20 @@ extension Shard {
             first: UInt16(first),
             count: UInt16(count),
             routes: routes,
-            due: due
+            due: due,
+            traces: traces
         )
+    }
+
+    /// Gives the items the offsets that they will have.
+    private func giveOffsets(_ items: inout [Publication.Item]) {
+        var next: [PartitionID: UInt64] = [:]
+        for place in items.indices {
+            let id = items[place].partition
+            guard let offset = next[id] ?? state.partition(id)?.partition.nextOffset else { continue }
+            items[place].baseOffset = offset
+            next[id] = offset + UInt64(items[place].count)
+        }
     }
 
     /// Publishes held messages in one record, with changes of delivery states.
@@ -74,12 +90,14 @@ extension Shard {
         now: Timestamp
     ) throws(CommitLog.AppendRefusal) {
         try flushJournal()
+        var publication = publication
+        giveOffsets(&publication.items)
         var writer = ByteWriter()
         publication.encode(to: &writer)
         let bytes = writer.bytes
-        _ = try log.append(.published, payloadBytes: bytes.count) { $0.copyBytes(from: bytes) }
+        let position = try log.append(.published, payloadBytes: bytes.count) { $0.copyBytes(from: bytes) }
         var reached: [IndexedSequence] = []
-        _ = state.apply(publication, segment: log.active.number, reached: &reached)
+        _ = state.apply(publication, position: position, segment: log.active.number, reached: &reached)
         for sequence in reached { grew(sequence) }
         // Its time has come, or somebody waits for it.
         log.wantDurable()
@@ -171,6 +189,7 @@ extension Shard {
         items.append(
             item(
                 stored.batch,
+                BatchTraits(rawValue: stored.traits),
                 topic: topic,
                 partition: stored.partition,
                 position: entry.payload,
@@ -364,6 +383,7 @@ extension Shard {
                     let position = try hold(copy, .internalCopy, to: id, traits: copy.traits(), time: time)
                     let item = self.item(
                         copy,
+                        copy.traits(),
                         topic: topic,
                         partition: id,
                         position: position,
@@ -384,7 +404,8 @@ extension Shard {
             if let refusal { throw refusal }
             for sequence in part { lane.reasons[sequence] = nil }
             if !subscription.isLogged || isTooLarge { finish(part, of: lane, subscription) }
-            if !lane.delivery.ready.isEmpty { enqueue(subscription) }
+            // What was dying took room in the window, and held its keys.
+            enqueue(subscription)
         } catch {
             waitingDead.insert(lane.key)
             if case .waitsForSegment = error { return }
@@ -469,6 +490,7 @@ struct DeadLetters {
             properties.appendUser(name: DeadLetterProperty.reason, value: reason)
             properties.appendUser(name: DeadLetterProperty.subscription, value: subscription)
             properties.appendUser(name: DeadLetterProperty.topic, value: String(decoding: topic, as: UTF8.self))
+            properties.appendUser(name: DeadLetterProperty.partition, value: String(place.partition.index))
             properties.appendUser(name: DeadLetterProperty.name, value: String(decoding: name, as: UTF8.self))
             properties.appendUser(name: DeadLetterProperty.attempts, value: String(attempts))
             properties.appendUser(name: DeadLetterProperty.offset, value: String(sequence))
@@ -494,6 +516,7 @@ package enum DeadLetterProperty {
     package static let reason = "dead-letter-reason"
     package static let subscription = "dead-letter-subscription"
     package static let topic = "dead-letter-topic"
+    package static let partition = "dead-letter-partition"
     package static let name = "dead-letter-name"
     package static let attempts = "dead-letter-attempts"
     package static let offset = "dead-letter-offset"

@@ -190,7 +190,11 @@ extension Shard {
 
     func detach(_ attachment: Attachment) {
         attachment.isDetached = true
-        for reader in attachment.readers { reader.sequence.waiters.removeAll { $0 === reader } }
+        for reader in attachment.readers {
+            reader.sequence.waiters.removeAll { $0 === reader }
+            reader.owner = nil
+        }
+        attachment.readers = []
         if attachment.leaseOwner != nil { detachConsumer(attachment) }
         if let subscription = attachment.subscription, subscription.reader === attachment { subscription.reader = nil }
         if let slot = slot(attachment.session) { sessions[slot].attachments[attachment.id] = nil }
@@ -369,6 +373,7 @@ extension Shard {
         let found = search.found.compactMap { $0 }
         guard found.count == search.found.count else { return }
         searches[ObjectIdentifier(search)] = nil
+        for reader in search.readers { reader.owner = nil }
         search.completion(self, found)
     }
 }

@@ -69,8 +69,12 @@ extension Shard {
                 adoptTransactions(of: owner, tenant, session, token, now)
             case .cancelScheduled(let id):
                 cancelScheduled(id, tenant: tenant, session: session, token: token, now: now)
-            case .scanRetained, .lookUp, .redrive:
-                throw .error(SluiceError(.notSupported, "this is not supported yet"))
+            case .scanRetained(let filter, let after, let limit):
+                try scanRetained(filter, after: after, limit: limit, tenant, session, token, now)
+            case .lookUp(let query):
+                try lookUp(query, tenant, session, token)
+            case .redrive(let request):
+                try redrive(request, tenant, session, token, now)
             case .health:
                 answer(session, token, .health(health))
             case .unsupported(let verb):
@@ -190,6 +194,9 @@ extension Shard {
         }
         guard specification.captures.count <= Limits.capturesPerTopic else {
             throw SluiceError(.invalidArgument, "a topic has at most \(Limits.capturesPerTopic) captures")
+        }
+        guard specification.policy.deduplicationMicroseconds <= DeduplicationWindow.maxMicroseconds else {
+            throw SluiceError(.invalidArgument, "message ids are compared for 30 days at most")
         }
         for capture in specification.captures {
             var prefix = capture

@@ -9,19 +9,24 @@ extension Shard {
         clock = max(clock, now)
         openEpoch(now: now)
         replayDeferred(now: now)
-        runTimers(now: now, output: output)
-        publishDue(now: now)
-        runRecordFetches()
-        runDead(now: now, output: output)
+        if !snapshotWork.isSealed {
+            runTimers(now: now, output: output)
+            publishDue(now: now)
+            runRecordFetches()
+            runDead(now: now, output: output)
+            runRedrives(now: now)
+            compactPartitions(now: now)
+        }
         routeUndurable(output: output)
         writeJournal(now: now)
         flush(now: now)
         reportFailure(output: output)
+        reportRetainedRefusals(output: output)
         acknowledgeWritten(output: output)
         settle(output: output)
         emitOutbox(output: output)
         deliver(output: output)
-        dispatch(now: now, output: output)
+        if !snapshotWork.isSealed { dispatch(now: now, output: output) }
         runSearches()
         runFetches(now: now)
         advanceSnapshots(now: now, output: output)
@@ -30,7 +35,7 @@ extension Shard {
         log.trimCache(settled: unsettled.first.map { min($0.end, log.durable) } ?? log.durable)
         return !readyAttachments.isEmpty || !readyFetches.isEmpty || !readySearches.isEmpty || !outbox.isEmpty
             || !routable.isEmpty || !readySubscriptions.isEmpty || !readyFetchesOfRecords.isEmpty
-            || !readyDead.isEmpty || log.needsFlush
+            || !readyDead.isEmpty || !readyRedrives.isEmpty || snapshotWork.keys != nil || log.needsFlush
     }
 
     /// Writes the first record of this epoch. Until it is durable the shard is not ready: only then is it known that
@@ -227,6 +232,13 @@ extension Shard {
             case .index(let segment, let epoch):
                 device.readFile(
                     IndexFile.name(segment: segment, epoch: epoch),
+                    offset: request.offset,
+                    length: request.length,
+                    token: token
+                )
+            case .keys(let segment, let epoch):
+                device.readFile(
+                    KeyFile.name(segment: segment, epoch: epoch),
                     offset: request.offset,
                     length: request.length,
                     token: token

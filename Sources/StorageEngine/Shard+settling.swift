@@ -47,8 +47,8 @@ extension Shard {
         for piece in pieces { apply(settlement, to: piece, of: lane, subscription, now: now) }
         self.pieces = pieces
         arm(lane, subscription)
-        // Room in the window may be what consumers wait for.
-        if attachment.hasCredit { enqueue(subscription) }
+        // Room in the window may be what consumers wait for, also others than this one.
+        enqueue(subscription)
         if let token { answerSettled(session, token, []) }
     }
 
@@ -66,7 +66,7 @@ extension Shard {
 
     private func settle(_ receipt: Receipt, _ settlement: Settlement, tenant: TenantID, now: Timestamp) -> ErrorCode? {
         guard let (lane, subscription) = place(of: receipt, tenant: tenant) else { return .subscriptionNotFound }
-        guard let piece = take(receipt, of: lane) else { return .leaseLost }
+        guard let piece = take(receipt, of: lane, isOver: settlement.endsDelivery) else { return .leaseLost }
         apply(settlement, to: piece, of: lane, subscription, now: now)
         arm(lane, subscription)
         if !subscription.consumers.isEmpty { enqueue(subscription) }
@@ -81,7 +81,8 @@ extension Shard {
     }
 
     /// Ends the lease that a receipt is for; nil where it does not count any more.
-    func take(_ receipt: Receipt, of lane: Lane) -> DeliveryState.Lease? {
+    /// - Parameter isOver: what was done late counts as long as nobody else has the message; what is only put off does not.
+    private func take(_ receipt: Receipt, of lane: Lane, isOver: Bool) -> DeliveryState.Lease? {
         guard receipt.sequence < .max, lane.delivery.accepts(receipt.sequence, attempt: receipt.attempt) else {
             return nil
         }
@@ -89,6 +90,7 @@ extension Shard {
         var taken: [DeliveryState.Lease] = []
         lane.delivery.takeLeases(in: range, owner: nil, into: &taken)
         if let piece = taken.first { return piece }
+        guard isOver else { return nil }
         lane.delivery.takeBack(receipt.sequence)
         return DeliveryState.Lease(
             range: range,
@@ -131,7 +133,7 @@ extension Shard {
         of lane: Lane,
         _ subscription: Subscription
     ) {
-        let limit = subscription.policy.maxAttempts
+        let limit = subscription.rules.maxAttempts
         if countsAttempt, limit > 0, piece.attempt >= limit {
             condemn(piece.range, nil, attempt: piece.attempt, of: lane, subscription)
             return
@@ -161,12 +163,14 @@ extension Shard {
         of lane: Lane,
         _ subscription: Subscription
     ) {
-        guard subscription.policy.deadLetterTopic != nil else {
+        guard subscription.rules.hasDeadLetters else {
             finish(range, of: lane, subscription)
             return
         }
+        let reason = reason ?? "too many attempts"
         lane.delivery.condemn(range, attempt: attempt)
-        if let reason { for sequence in range { lane.reasons[sequence] = reason } }
+        for sequence in range { lane.reasons[sequence] = reason }
+        note(.condemned(range, reason: reason), lane, subscription)
         enqueueDead(lane)
     }
 
@@ -179,6 +183,8 @@ extension Shard {
         case unused = 2
         /// `payload` is the transaction.
         case transaction = 3
+        /// Letters go on being sent back; `payload` is their topic.
+        case redrive = 4
     }
 
     /// Sees to it that the next deadline of a lane is met.
@@ -214,6 +220,8 @@ extension Shard {
                 expireUnused(subscription, now: now)
             case .transaction:
                 checkTransaction(TransactionID(rawValue: entry.payload), now: now)
+            case .redrive:
+                wakeRedrive(TopicID(rawValue: UInt32(truncatingIfNeeded: entry.payload)))
             case nil:
                 continue
             }
@@ -224,7 +232,8 @@ extension Shard {
         var expired: [DeliveryState.Lease] = []
         lane.delivery.takeExpired(now: now, into: &expired)
         for piece in expired { release(piece, until: nil, countsAttempt: true, of: lane, subscription) }
-        if lane.delivery.wakeDelayed(now: now) { enqueue(subscription) }
+        // What was delivered too often is not released: the room that it had is free all the same.
+        if lane.delivery.wakeDelayed(now: now) || !expired.isEmpty { enqueue(subscription) }
         if lane.headExpiry <= now { expireHead(of: lane, subscription, now: now) }
     }
 
@@ -242,7 +251,10 @@ extension Shard {
             journalDeadline = nil
             return
         }
-        guard log.failure == nil else { return }
+        guard log.failure == nil, !snapshotWork.isSealed else {
+            journalDeadline = nil
+            return
+        }
         let isDue = journalDeadline.map { now >= $0 } ?? false
         guard !journalWaiters.isEmpty || isDue || journal.isFull || log.needsFlush else { return }
         do throws(CommitLog.AppendRefusal) {
@@ -269,6 +281,16 @@ extension Shard {
             let bytes = journal.next()
             _ = try log.append(.delivery, payloadBytes: bytes.count) { $0.copyBytes(from: bytes) }
             journal.written()
+        }
+    }
+}
+
+extension Settlement {
+    /// The message is not delivered again.
+    fileprivate var endsDelivery: Bool {
+        switch self {
+        case .accept, .reject: true
+        case .release, .extend: false
         }
     }
 }

@@ -4,6 +4,7 @@ internal import MessageModel
 /// A side file on its way to the device.
 enum PendingFile {
     case index(segment: UInt64, [(sequence: IndexedSequence, run: IndexRun)])
+    case keys(KeyTable.File)
     /// - Parameter isLast: taken when everything else was done: the shard is closed with it.
     case snapshot(position: UInt64, isLast: Bool)
 }
@@ -14,6 +15,8 @@ struct SnapshotWork {
     var isWriting = false
     /// Something was sealed since the last snapshot, or the shard is being closed.
     var isWanted = false
+    /// A key file that is being made, a part in each round.
+    var keys: (file: KeyTable.File, encoder: KeyFile.Encoder)?
     /// Taken, and waiting until the log is durable up to its position.
     var taken: (position: UInt64, bytes: [UInt8], isLast: Bool)?
     /// The positions of the snapshots that are there, oldest first.
@@ -21,6 +24,9 @@ struct SnapshotWork {
     /// The last attempt failed; not tried again before.
     var retryAt: Timestamp?
     var isClosing = false
+    /// The last snapshot was taken while closing: nothing is to come behind it.
+    var isSealed: Bool { isClosing && (taken?.isLast == true || isWritingLast) }
+    var isWritingLast = false
     /// A side file was refused while closing: it is done without.
     var isRefused = false
     var isClosed = false
@@ -64,6 +70,7 @@ extension Shard {
         if let retryAt = snapshotWork.retryAt, now < retryAt { return }
         if let taken = snapshotWork.taken {
             guard log.durable >= taken.position else { return }
+            snapshotWork.isWritingLast = taken.isLast
             writeFile(
                 Snapshot.name(position: taken.position),
                 taken.bytes,
@@ -72,12 +79,23 @@ extension Shard {
             snapshotWork.taken = nil
             return
         }
+        if writeKeys() { return }
         if let segment = state.touched.keys.min(), segment < log.active.number {
             writeIndex(segment)
             return
         }
         if snapshotWork.isWanted {
+            // What the state has must not come a second time with records behind the snapshot.
+            do throws(CommitLog.AppendRefusal) {
+                try flushJournal()
+            } catch {
+                // While closing there may never be room again: it is done without the snapshot.
+                if case .waitsForSegment = error { return }
+                snapshotWork.isRefused = snapshotWork.isClosing
+                return
+            }
             snapshotWork.isWanted = false
+            state.expireTraces()
             let bytes = Snapshot.encode(
                 state,
                 position: log.end,
@@ -101,6 +119,35 @@ extension Shard {
         device.writeFile(name, bytes: bytes, token: token)
     }
 
+    /// Goes on with the key file of the oldest sealed segment that has none.
+    /// - Returns: false where there is none.
+    private func writeKeys() -> Bool {
+        if snapshotWork.keys == nil {
+            guard let segment = state.keys.oldestOpen(before: log.active.number), let index = state.keys.open[segment]
+            else { return false }
+            let file = KeyTable.File(
+                segment: segment,
+                epoch: log.epoch,
+                firstTime: index.firstTime,
+                lastTime: index.lastTime
+            )
+            snapshotWork.keys = (file, KeyFile.Encoder(index, segment: segment, epoch: log.epoch))
+        }
+        guard let file = snapshotWork.keys?.file,
+            let bytes = snapshotWork.keys?.encoder.step(entries: options.keysPerStep)
+        else { return true }
+        snapshotWork.keys = nil
+        writeFile(file.name, bytes, .keys(file))
+        return true
+    }
+
+    /// Removes the key files of segments that are not there any more.
+    private func removeOldKeys() {
+        guard !state.keys.files.isEmpty else { return }
+        let there = Set(log.segments.map(\.number))
+        for name in state.keys.forget(unless: { there.contains($0) }) { device.removeFile(name) }
+    }
+
     private func writeIndex(_ segment: UInt64) {
         let sequences = (state.touched[segment] ?? []).filter { !$0.isDeleted }
         var parts: [IndexFile.Partition] = []
@@ -117,6 +164,7 @@ extension Shard {
     func fileWritten(_ file: PendingFile, _ error: DeviceError?) {
         snapshotWork.isWriting = false
         if error != nil {
+            snapshotWork.isWritingLast = false
             // The memory it would have freed stays in use; the log itself is not concerned.
             snapshotWork.isWanted = true
             snapshotWork.retryAt = state.lastTime.advanced(byMicroseconds: options.fullRetryMicroseconds)
@@ -129,7 +177,11 @@ extension Shard {
             for part in spilled { part.sequence.index.spill(upTo: part.run.nextOffset, as: part.run) }
             state.touched[segment] = nil
             snapshotWork.isWanted = true
+        case .keys(let file):
+            state.keys.spilled(file)
+            snapshotWork.isWanted = true
         case .snapshot(let position, let isLast):
+            removeOldKeys()
             snapshotWork.kept.append(position)
             while snapshotWork.kept.count > 2 {
                 device.removeFile(Snapshot.name(position: snapshotWork.kept.removeFirst()))

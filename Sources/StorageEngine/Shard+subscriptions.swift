@@ -26,6 +26,9 @@ extension Shard {
                 SluiceError(.invalidName, "a subscription's name has 1 to \(Limits.subscriptionNameBytes) bytes")
             )
         }
+        guard !specification.name.hasPrefix(Self.redrivePrefix) else {
+            throw .error(SluiceError(.invalidName, "subscriptions below '\(Self.redrivePrefix)' are the server's own"))
+        }
         do throws(SluiceError) { try Self.check(specification.policy) } catch { throw .error(error) }
         switch specification.source {
         case .cursor(let topicID, let start):
@@ -123,6 +126,7 @@ extension Shard {
             guard let lane else { continue }
             if subscription.isInbox, policy.messageTTLMicroseconds > 0, lane.backlog > 0 { lane.headExpiry = .zero }
             arm(lane, subscription)
+            if !lane.delivery.dying.isEmpty { enqueueDead(lane) }
         }
         if subscription.consumers.isEmpty { becameUnused(subscription, now: now) }
     }
@@ -532,7 +536,7 @@ final class BrowseTask: ReaderOwner {
     private var found: [FoundMessage] = []
     private var bytes = 0
     private var reader: SequenceReader?
-    private weak var shard: Shard?
+    private unowned let shard: Shard
 
     init(session: UInt64, token: UInt64, lane: Lane, offset: UInt64, limit: Int, shard: Shard) {
         self.session = session
@@ -545,7 +549,7 @@ final class BrowseTask: ReaderOwner {
     }
 
     func readerBecameReady(_ reader: SequenceReader) {
-        if let shard { advance(shard) }
+        advance(shard)
     }
 
     func advance(_ shard: Shard) {
@@ -602,6 +606,7 @@ final class BrowseTask: ReaderOwner {
 
     private func finish(_ shard: Shard, next: UInt64?) {
         shard.browsing[ObjectIdentifier(self)] = nil
+        reader?.owner = nil
         reader = nil
         shard.answer(session, token, .browsed(found, next: next))
     }

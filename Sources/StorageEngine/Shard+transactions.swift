@@ -4,6 +4,8 @@ internal import StorageService
 
 /// Transactions: messages and settlements that take effect together, with one record of the log.
 extension Shard {
+    private static let shortestCheckMicroseconds: UInt64 = 10_000
+
     func beginTransaction(
         _ specification: TransactionSpecification,
         _ tenant: TenantID,
@@ -13,6 +15,15 @@ extension Shard {
     ) throws(Refusal) {
         guard specification.owner.utf8.count <= Limits.subscriptionNameBytes else {
             throw .error(SluiceError(.invalidArgument, "an owner has at most \(Limits.subscriptionNameBytes) bytes"))
+        }
+        // Each question is a record of the log: who asked all the time would fill it.
+        guard specification.checkAfterMicroseconds >= Self.shortestCheckMicroseconds else {
+            throw .error(
+                SluiceError(
+                    .invalidArgument,
+                    "a transaction is asked about after \(Self.shortestCheckMicroseconds / 1_000) ms at the earliest"
+                )
+            )
         }
         guard state.transactions.count < options.openTransactions else {
             throw .error(SluiceError(.busy, "\(state.transactions.count) transactions are open"))
@@ -89,25 +100,35 @@ extension Shard {
         var items: [Publication.Item] = []
         var copies: [RoutableBatch] = []
         let held = transaction.held
+        var seen = Set<SeenID>()
         let fetch = RecordFetch(held.map(\.position), readBytes: options.coldReadBytes) { shard, place, stored in
             let batch = held[place]
             guard let stored, let (topic, _) = shard.state.partition(batch.partition) else {
                 return
             }
-            items.append(
-                shard.item(
+            let traits = BatchTraits(rawValue: stored.traits)
+            for run in shard.newRuns(of: stored.batch, traits, topic, seen: &seen) {
+                items.append(
+                    shard.item(
+                        stored.batch,
+                        traits,
+                        topic: topic,
+                        partition: batch.partition,
+                        position: batch.position,
+                        recordBytes: batch.recordBytes,
+                        first: run.lowerBound,
+                        count: run.count
+                    )
+                )
+                if let copy = shard.routableCopy(
                     stored.batch,
                     topic: topic,
-                    partition: batch.partition,
-                    position: batch.position,
-                    recordBytes: batch.recordBytes,
-                    first: 0,
-                    count: stored.batch.recordCount
-                )
-            )
-            let count = stored.batch.recordCount
-            if let copy = shard.routableCopy(stored.batch, topic: topic, first: 0, count: count, time: now) {
-                copies.append(copy)
+                    first: run.lowerBound,
+                    count: run.count,
+                    time: now
+                ) {
+                    copies.append(copy)
+                }
             }
         } completion: { shard in
             shard.committing.remove(id)
@@ -127,6 +148,14 @@ extension Shard {
         guard let transaction = state.transactions[id] else { return }
         do throws(CommitLog.AppendRefusal) {
             guard hasOpened, deferred.isEmpty else { throw .waitsForSegment }
+            guard !isAnyKnown(items) else {
+                // Another published one of the messages while these were read: look again.
+                do throws(Refusal) {
+                    return try commitTransaction(id, transaction.tenant, session, token, now)
+                } catch {
+                    return reply(session, token, .request(.failure(SluiceError(.busy, "the log is busy"))))
+                }
+            }
             guard hasRoom(for: items.flatMap(\.routes)) else {
                 let error = SluiceError(.quotaExceeded, "an inbox that messages of the transaction go to is full")
                 return reply(session, token, .request(.failure(error)))
@@ -205,7 +234,8 @@ extension Shard {
             try append(.checked(at: recordTime(now)), of: id)
             askOwner(of: id)
         } catch {
-            // There is no room for the record now.
+            // There is no room for the record now, or never any more.
+            guard log.failure == nil else { return }
             timers.insert(
                 TimerEntry(
                     due: now.advanced(byMicroseconds: options.fullRetryMicroseconds).rawValue,

@@ -60,6 +60,11 @@ package final class Shard {
     var waitingDead = Set<LaneKey>()
     /// Held while they look.
     var browsing: [ObjectIdentifier: BrowseTask] = [:]
+    /// Dead letters on their way back, by their topic.
+    var redrives: [TopicID: RedriveTask] = [:]
+    var readyRedrives: Deque<RedriveTask> = []
+    /// Held while they search.
+    var lookUps: [ObjectIdentifier: LookUpTask] = [:]
     /// Overdue messages are not published before.
     var duePause: Timestamp?
     /// Transactions whose messages are being read for their commit.
@@ -90,6 +95,8 @@ package final class Shard {
     var lazyDeadline: Timestamp?
     var retryDeadline: Timestamp?
     var hasReportedFailure = false
+    /// Last values refused that were reported, and when the next are.
+    var retainedWarning = (count: UInt64(0), next: Timestamp.zero)
     /// The first record of this epoch is in the log.
     var hasOpened = false
     package internal(set) var isReady = false
@@ -232,6 +239,7 @@ package final class Shard {
         take(retryDeadline)
         if fetchDeadline != .never { take(fetchDeadline) }
         take(journalDeadline)
+        guard !snapshotWork.isSealed else { return earliest }
         if let timer = timers.first { take(Timestamp(rawValue: timer.due)) }
         if canPublishDue, let due = state.held.timers.first {
             take(max(Timestamp(rawValue: due.due), duePause ?? .zero))

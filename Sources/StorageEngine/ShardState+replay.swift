@@ -36,7 +36,7 @@ extension ShardState {
         case .published:
             guard let publication = Publication(from: &reader) else { return false }
             var reached: [IndexedSequence] = []
-            return apply(publication, segment: segment, reached: &reached)
+            return apply(publication, position: record.position, segment: segment, reached: &reached)
         case .transactionChanged:
             guard let id = reader.read64(), let change = TransactionChange(from: &reader) else { return false }
             apply(change, to: TransactionID(rawValue: id))
@@ -46,9 +46,17 @@ extension ShardState {
         case .topicTrimmed:
             guard let trim = TopicTrim(from: &reader) else { return false }
             apply(trim)
+        case .producerSkipped:
+            guard let skip = ProducerSkip(from: &reader) else { return false }
+            apply(skip)
+        case .partitionCompacted:
+            guard let compaction = PartitionCompaction(from: &reader) else { return false }
+            apply(compaction)
         case .opened:
             guard let time = reader.read64() else { return false }
             lastTime = max(lastTime, Timestamp(rawValue: time))
+            // The life before ended here, and with it what was leased to its attachments.
+            restartDelivery()
         case .segmentEnd:
             break
         }
@@ -70,6 +78,7 @@ extension ShardState {
                 partition: stored.partition,
                 position: record.position,
                 recordBytes: record.bytes.count,
+                traits: BatchTraits(rawValue: stored.traits),
                 time: batch.appendTime
             )
             return
@@ -79,6 +88,17 @@ extension ShardState {
             appendTime: batch.appendTime,
             batch: batch,
             in: partition,
+            position: record.position,
+            recordBytes: record.bytes.count,
+            segment: segment
+        )
+        leaveTraces(
+            of: batch,
+            BatchTraits(rawValue: stored.traits),
+            topic: topic,
+            partition: stored.partition,
+            baseOffset: batch.baseOffset,
+            time: batch.appendTime,
             position: record.position,
             recordBytes: record.bytes.count,
             segment: segment

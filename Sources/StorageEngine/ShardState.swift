@@ -11,7 +11,7 @@ struct ShardState {
     /// The tenants' topics by name and capture; shared with the owner of the shard.
     let directory: TopicDirectory
     var topics: [TopicID: TopicState] = [:]
-    var subscriptions: [SubscriptionID: Subscription] = [:]
+    var subscriptions = SubscriptionTable()
     var subscriptionsByName: [SubscriptionKey: Subscription] = [:]
     /// The bindings of each tenant's inboxes: owners are subscriptions, ids those of their bindings.
     var inboxRouting: [TenantID: RoutingTable] = [:]
@@ -20,6 +20,24 @@ struct ShardState {
     private var nextPredicate: UInt32 = 1
     var producers: ProducerTable
     var held = HeldMessages()
+    /// The message ids that topics with a deduplication window know.
+    var windows: [TopicID: DeduplicationWindow] = [:]
+    /// The last values of each tenant's names.
+    var retained: [TenantID: RetainedValues] = [:]
+    /// Values that there was no room for, counted since the shard was opened.
+    var retainedRefusals: UInt64 = 0
+    /// What messages can be looked up by.
+    var keys = KeyTable()
+    let hash: KeyedHash
+    let deduplicationEntries: Int
+    let retainedLimits: RetainedValues.Limits
+    /// The last messages of keys, in partitions of compacted topics.
+    var compactions: [PartitionID: KeyCompaction] = [:]
+    /// Those of which much can be let go.
+    var compactable = Set<PartitionID>()
+    let compactedKeys: Int
+    let compactionTail: UInt64
+    var traceScratch: [MessageTrace] = []
     var transactions: [TransactionID: OpenTransaction] = [:]
     var nextTopic: UInt32 = 1
     var nextSubscription: UInt32 = 1
@@ -39,9 +57,14 @@ struct ShardState {
         var name: String
     }
 
-    init(producersRemembered: Int) {
+    init(options: ShardOptions) {
         directory = TopicDirectory()
-        producers = ProducerTable(limit: producersRemembered)
+        producers = ProducerTable(limit: options.producersRemembered)
+        hash = options.hash
+        deduplicationEntries = options.deduplicationEntries
+        compactedKeys = options.compactedKeys
+        compactionTail = max(1, options.compactionTail)
+        retainedLimits = RetainedValues.Limits(values: options.retainedValues, bytes: options.retainedBytes)
     }
 
     func partition(_ id: PartitionID) -> (topic: TopicState, partition: IndexedSequence)? {
@@ -67,13 +90,13 @@ struct ShardState {
         }
     }
 
-    /// The names of the index files that the indexes need.
+    /// The names of the index and key files that belong to this state.
     var indexFiles: Set<String> {
         var files = Set<IndexFile.Key>()
         forEachSequence { sequence in
             for run in sequence.index.runs { files.insert(IndexFile.Key(segment: run.segment, epoch: run.epoch)) }
         }
-        return Set(files.map { IndexFile.name(segment: $0.segment, epoch: $0.epoch) })
+        return Set(files.map { IndexFile.name(segment: $0.segment, epoch: $0.epoch) }).union(keys.files.map(\.name))
     }
 
     /// A part of the log is damaged: what stood there had offsets that somebody may have seen. Every sequence goes on
@@ -86,14 +109,15 @@ struct ShardState {
     /// Everything was applied: what was leased to attachments of an earlier life is free, and everything is visible.
     mutating func beginLife() {
         forEachSequence { $0.visibleOffset = $0.nextOffset }
-        for subscription in subscriptions.values {
-            for lane in subscription.lanes {
-                guard let lane else { continue }
-                lane.delivery.restart()
-                lane.sequence.visibleOffset = lane.sequence.nextOffset
-            }
-        }
+        restartDelivery()
         held.beginLife()
+    }
+
+    /// A life of the shard is over: what was leased to its attachments goes back, and counts as delivered.
+    func restartDelivery() {
+        for subscription in subscriptions.values {
+            for lane in subscription.lanes { lane?.delivery.restart() }
+        }
     }
 
     // MARK: Batches
@@ -150,6 +174,7 @@ struct ShardState {
         partition: PartitionID,
         position: UInt64,
         recordBytes: Int,
+        traits: BatchTraits,
         time: Timestamp
     ) {
         lastTime = max(lastTime, time)
@@ -168,16 +193,26 @@ struct ShardState {
             )
         case .scheduled:
             held.schedule(batch, position: position, time: time)
+            if traits.contains(.hasMessageIDs), let topic = topics[partition.topic] {
+                rememberHeld(batch, topic: topic, partition: partition, time: time)
+            }
         }
     }
 
     /// Held messages are messages of their partition from now on.
     /// - Parameter reached: gets every sequence that grew.
-    mutating func apply(_ publication: Publication, segment: UInt64, reached: inout [IndexedSequence]) -> Bool {
+    mutating func apply(
+        _ publication: Publication,
+        position: UInt64,
+        segment: UInt64,
+        reached: inout [IndexedSequence]
+    ) -> Bool {
         lastTime = max(lastTime, publication.time)
-        for item in publication.items {
+        for (number, item) in publication.items.enumerated() {
             if publication.reason == .due { held.published(item) }
-            guard let (_, partition) = partition(item.partition) else { continue }
+            guard let (topic, partition) = partition(item.partition) else { continue }
+            // Behind damage the record tells the right offset, as that of a batch does.
+            if item.baseOffset >= partition.indexedOffset { partition.nextOffset = item.baseOffset }
             let entry = IndexEntry(
                 baseOffset: partition.nextOffset,
                 position: item.position,
@@ -188,6 +223,20 @@ struct ShardState {
             )
             append(entry, to: partition, segment: segment)
             reached.append(partition)
+            if !item.traces.isEmpty {
+                let place = TracePlace(
+                    topic: topic,
+                    partition: item.partition,
+                    baseOffset: entry.baseOffset,
+                    first: item.first,
+                    time: publication.time.rawValue,
+                    position: item.position,
+                    recordBytes: item.recordBytes,
+                    publication: (position, UInt16(clamping: number)),
+                    segment: segment
+                )
+                for trace in item.traces { apply(trace, place) }
+            }
             for route in item.routes {
                 guard let lane = apply(route, entry, segment: segment) else { continue }
                 reached.append(lane.sequence)
@@ -251,9 +300,9 @@ struct ShardState {
     private func route(_ record: RecordView, _ place: Int, to target: RoutingTarget, into routes: inout [InboxRoute]) {
         guard let subscription = subscriptions[SubscriptionID(rawValue: UInt32(truncatingIfNeeded: target.owner))]
         else { return }
-        if record.deliveryClass == .atMostOnce, !subscription.policy.takesAtMostOnce { return }
+        if record.deliveryClass == .atMostOnce, !subscription.rules.takesAtMostOnce { return }
         var lane: UInt16 = 0
-        if subscription.policy.maxPriority > 0,
+        if subscription.rules.maxPriority > 0,
             let priority = PropertyCursor.first(.priority, in: record.properties), priority.count == 1
         {
             lane = subscription.lane(forPriority: priority[0])
@@ -287,7 +336,7 @@ struct ShardState {
         entry.first = route.first
         entry.count = route.count
         append(entry, to: lane.sequence, segment: segment)
-        lane.added(count: Int(route.count), bytes: route.bytes, limitsBytes: subscription.policy.maxBytes > 0)
+        lane.added(count: Int(route.count), bytes: route.bytes, limitsBytes: subscription.rules.maxBytes > 0)
         return lane
     }
 
@@ -322,6 +371,7 @@ struct ShardState {
             applySubscriptionDeleted(subscription.id)
         }
         producers.forget(topic: id)
+        forgetTraces(of: topic)
     }
 
     @discardableResult
@@ -344,7 +394,11 @@ struct ShardState {
         guard let subscription = subscriptions.removeValue(forKey: id) else { return }
         for bound in subscription.bindings { unbind(subscription, bound.binding) }
         subscription.isDeleted = true
-        for lane in subscription.lanes where subscription.isInbox { lane?.sequence.isDeleted = true }
+        for lane in subscription.lanes {
+            guard let lane else { continue }
+            if subscription.isInbox { lane.sequence.isDeleted = true }
+            lane.endReading()
+        }
         subscriptionsByName[SubscriptionKey(tenant: subscription.tenant, name: subscription.name)] = nil
     }
 
@@ -403,6 +457,9 @@ struct ShardState {
             guard let subscription = subscriptions[key.subscription] else { return }
             let lane = subscription.isInbox ? subscription.makeLane(key.lane) : subscription.lane(key.lane)
             lane?.delivery.apply(change)
+            if let lane, case .condemned(let range, let reason) = change {
+                for sequence in range where lane.delivery.dying.contains(sequence) { lane.reasons[sequence] = reason }
+            }
             if reached.last != key { reached.append(key) }
         }
         for key in reached {

@@ -103,6 +103,7 @@ package struct AppendResult: Equatable, Sendable {
     /// The offset of the batch's first message; `UInt64.max` where it has none yet, because it waits for its time or
     /// its transaction.
     package var baseOffset: UInt64
+    /// The messages that were stored: fewer than the batch has where some were known by their ids.
     package var recordCount: UInt32
     /// It was stored before: the offset is the one it got then.
     package var isDuplicate: Bool

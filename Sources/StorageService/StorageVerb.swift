@@ -20,11 +20,12 @@ package enum StorageVerb: String, CaseIterable, Sendable {
         switch self {
         case .append, .fetch, .attach, .grantCredit, .detach, .commit, .addFilter, .removeFilter, .createTopic,
             .deleteTopic, .describeTopic, .listTopics, .openProducer, .findOffset, .createSubscription,
-            .deleteSubscription, .describeSubscription, .listSubscriptions, .health:
+            .deleteSubscription, .describeSubscription, .listSubscriptions, .health, .acknowledge, .release,
+            .extendLease, .reject, .seek, .pause, .bind, .unbind, .prepareTransaction, .commitTransaction,
+            .rollBackTransaction, .setRetained, .getRetained, .scanRetained, .cancelScheduled, .lookUp, .browse,
+            .redrive:
             true
-        case .acknowledge, .release, .extendLease, .reject, .seek, .pause, .bind, .unbind, .prepareTransaction,
-            .commitTransaction, .rollBackTransaction, .setRetained, .getRetained, .scanRetained, .cancelScheduled,
-            .lookUp, .browse, .redrive, .putSessionState, .getSessionState:
+        case .putSessionState, .getSessionState:
             false
         }
     }

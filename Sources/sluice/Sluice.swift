@@ -10,7 +10,8 @@ struct Sluice: ParsableCommand {
         abstract: "A multi-protocol message gateway over one shared log.",
         subcommands: [
             ServeCommand.self, ProduceCommand.self, ConsumeCommand.self, TopicCommand.self, SubscriptionCommand.self,
-            BenchCommand.self, ConfigCommand.self, VersionCommand.self,
+            LookUpCommand.self, RedriveCommand.self, RetainedCommand.self, ScheduleCommand.self, BenchCommand.self,
+            ConfigCommand.self, VersionCommand.self,
         ]
     )
 

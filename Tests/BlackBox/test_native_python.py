@@ -34,7 +34,8 @@ def test_crc32c_of_the_page():
 
 def test_hello_lists_opcodes(client):
     assert client.version == 1
-    assert client.opcodes[native.OP["PRODUCE"]] == 1
+    assert client.opcodes[native.OP["FETCH"]] == 1
+    assert client.opcodes[native.OP["SUBSCRIBE"]] == 2
     assert native.OP["AUTH"] not in client.opcodes
 
 
@@ -136,7 +137,7 @@ def test_without_credit_nothing_comes(client, topic):
 
 
 def test_what_is_reserved_answers_not_supported(client):
-    for opcode in (native.OP["AUTH"], 0x0202, 0x0301, 0xEEEE):
+    for opcode in (native.OP["AUTH"], 0x0401, 0x0408, 0xEEEE):
         with pytest.raises(native.SluiceError) as error:
             client.request(opcode)
         assert error.value.status == 0x4003

@@ -61,17 +61,17 @@ import Testing
             try server.run("sub", "create", "s", "default", "--from", "first", "-o", "json").output.contains("created")
         )
         #expect(try server.run("sub", "create", "s", "default", "-o", "json").output.contains("unchanged"))
-        #expect(try server.run("sub", "list").output.hasPrefix("s\tdefault\tfalse\t1\t"))
+        #expect(try server.run("sub", "list").output.hasPrefix("s\tdefault\t0\t1\t0\tfalse\t"))
         #expect(try server.run("sub", "delete", "s").status == 64)
         #expect(try server.run("sub", "delete", "s", "--yes").status == 0)
         #expect(try server.run("sub", "show", "s").status == 4)
     }
 
-    @Test("a consumer under another's name takes its place, under another name it is refused")
+    @Test("a reader by position under another's name takes its place, under another name it is refused")
     func takingOver() throws {
         let server = try RunningServer()
         _ = try server.run("produce", "a", "-m", "1")
-        let arguments = ["consume", "a", "--subscription", "s", "--from", "first", "--format", "%b"]
+        let arguments = ["consume", "a", "--subscription", "s", "--by-position", "--from", "first", "--format", "%b"]
         let first = try server.start(arguments + ["--consumer", "c"])
         #expect(first.readSome() == "1")
         #expect(try server.start(arguments + ["--consumer", "d"]).finish().status == 6)

@@ -252,4 +252,27 @@ struct NativeClientServerTests {
             ($0 as? SluiceClientError)?.code == .connectionLost
         }
     }
+
+    @Test("what is looked up and retained comes with its topic, name and place, page by page")
+    func finding() async throws {
+        let server = try await NativeTestServer()
+        try await server.onStorage { $0.retain(1_200, of: $0.add("orders")) }
+        let client = try await server.client()
+        let all = try await client.retained(matching: "orders/#")
+        #expect(all.count == 1_200)
+        #expect(all.last?.name == "orders/n2199")
+        #expect(all.last?.message.name == "orders/n2199")
+        #expect(all.last?.message.text == "value 1199")
+        #expect(all.last?.message.offset == 1_199)
+        let found = try await client.lookUp(.key("k"), limit: 2)
+        #expect(found.map(\.text) == ["value 0", "value 1"])
+        #expect(found.map(\.attempts) == [3, 3] && found.map(\.sequence) == [7, 7])
+        await #expect {
+            try await client.redrive("orders")
+        } throws: {
+            ($0 as? SluiceClientError)?.code == .notSupported
+        }
+        await client.close()
+        try await server.stop()
+    }
 }

@@ -186,7 +186,7 @@ struct NativeFrontTests {
         #expect(try connection.collect() == 1)
         let frames = try connection.all()
         #expect(frames.count == 1)
-        let ack = try #require(try frames.first?.read(skipping: 0) { ProduceAck(&$0) })
+        let ack = try #require(try frames.first?.read(skipping: 0) { ProduceAck(&$0, version: 1) })
         #expect(ack.status.isOK)
         #expect(ack.runs == [.init(firstSequence: 0, count: 10, baseOffset: 0)])
         #expect(frames[0].header.handle == producer.handle)
@@ -240,7 +240,7 @@ struct NativeFrontTests {
         connection.storage.runRound()
         let refusal = try #require(try connection.next())
         #expect(refusal.code == .storageFull)
-        #expect(try refusal.read(skipping: 0) { ProduceAck(&$0) }.runs.map(\.firstSequence) == [1])
+        #expect(try refusal.read(skipping: 0) { ProduceAck(&$0, version: 1) }.runs.map(\.firstSequence) == [1])
     }
 
     @Test("still acknowledges what a producer sent before it was closed")

@@ -13,6 +13,8 @@ final class NativeTestStorage: StorageService {
     let topics = TopicDirectory()
     var partitions: [PartitionID: Partition] = [:]
     var subscriptions: [String: (topic: TopicID, acknowledged: [UInt16: UInt64])] = [:]
+    /// What is answered to SCAN_RETAINED and LOOK_UP.
+    var retained: [RetainedMessage] = []
     /// Answers the next appends with these instead of storing them.
     var refusals: [ErrorCode] = []
     var nextProducer: UInt64 = 1
@@ -32,6 +34,34 @@ final class NativeTestStorage: StorageService {
         topics.insert(topic, tenant: .default)
         for index in 0..<count { partitions[PartitionID(topic: id, index: UInt16(index))] = Partition() }
         return topic
+    }
+
+    /// Makes up so many retained messages of a topic, each the second of its batch.
+    func retain(_ count: Int, of topic: TopicInfo) {
+        retained = (0..<count).map { number in
+            let key = Array("n\(1_000 + number)".utf8)
+            var builder = BatchBuilder()
+            builder.begin()
+            for body in ["other", "value \(number)"] {
+                Array(body.utf8).withUnsafeBytes { body in
+                    key.withUnsafeBytes { key in
+                        var fields = RecordFields()
+                        fields.body = body
+                        fields.routingKey = key
+                        builder.append(fields)
+                    }
+                }
+            }
+            let message = FoundMessage(
+                partition: PartitionID(topic: topic.id, index: 0),
+                offset: UInt64(number),
+                record: 1,
+                batch: builder.finish { Array($0) },
+                sequence: 7,
+                attempts: 3
+            )
+            return RetainedMessage(name: topic.nameBytes + [NameRules.separator] + key, message: message)
+        }
     }
 
     func openSession(tenant: TenantID, delegate: any StorageSessionDelegate) -> any StorageSession {
@@ -328,8 +358,13 @@ final class NativeTestSession: StorageSession {
         case .unsupported(let verb): return .failure(SluiceError(.notSupported, verb.rawValue))
         case .updateSubscription, .bind, .unbind, .listBindings, .seek, .pause, .settle, .browse, .beginTransaction,
             .settleInTransaction, .commitTransaction, .rollBackTransaction, .adoptTransactions, .cancelScheduled,
-            .scanRetained, .lookUp, .redrive:
+            .redrive:
             return .failure(SluiceError(.notSupported, "not here"))
+        case .scanRetained(_, let after, let limit):
+            let found = storage.retained.filter { after?.lexicographicallyPrecedes($0.name) ?? true }
+            let page = Array(found.prefix(limit))
+            return .success(.retained(page, next: found.count > limit ? page.last?.name : nil))
+        case .lookUp(let query): return .success(.found(Array(storage.retained.map(\.message).prefix(query.limit))))
         }
     }
 

@@ -20,7 +20,7 @@ struct ProtocolPageTests {
 
     private static func kind(_ opcode: Opcode) -> String {
         switch opcode {
-        case .produceAck, .deliver, .detached: "push"
+        case .produceAck, .deliver, .detached, .consumerChanged, .topicNamed, .transactionCheck: "push"
         case .credit: "credit"
         case .ping: "ping, pong"
         case .cancel: "cancel"
@@ -96,7 +96,7 @@ struct ProtocolPageTests {
                         partition: 0,
                         position: 4_096,
                         runs: [.init(firstSequence: 0, count: 1, baseOffset: 41)]
-                    ).write(to: &$0)
+                    ).write(to: &$0, version: 1)
                 }
             }
         ),

@@ -76,6 +76,31 @@ struct ServerSessionTests {
         #expect(code(session.admit(FrameHeader(.request, .deliver))) == .malformed)
     }
 
+    @Test("speaks of each opcode the version that both know")
+    func opcodeVersions() throws {
+        let old = try ready()
+        #expect(old.version(.subscribe) == 1)
+        #expect(old.version(.settleReceipts) == 1)
+        var session = ServerSession(limits: .init())
+        let preamble = bytes { Preamble().write(to: &$0) }
+        #expect(preamble.withUnsafeBytes { session.receivedPreamble($0) } == nil)
+        _ = try session.receivedHello(
+            HelloRequest(
+                clientName: "c",
+                clientVersion: "1",
+                opcodes: [
+                    .init(opcode: Opcode.subscribe.rawValue, version: 9),
+                    .init(opcode: Opcode.produce.rawValue, version: 0),
+                ]
+            ),
+            serverName: "s",
+            serverVersion: "1"
+        )
+        #expect(session.version(.subscribe) == Opcode.subscribe.version)
+        #expect(session.version(.produce) == 1)
+        #expect(session.version(.createTopic) == 1)
+    }
+
     @Test("while it drains it lets progress through and nothing new")
     func draining() throws {
         var session = try ready()
@@ -216,7 +241,7 @@ struct CreditTests {
         for frame in frames {
             frame.withUnsafeBytes { bytes in
                 var reader = WireReader(Frame.read(bytes).frame.body)
-                if let ack = ProduceAck(&reader) { acks.append(ack) }
+                if let ack = ProduceAck(&reader, version: 1) { acks.append(ack) }
             }
         }
         #expect(

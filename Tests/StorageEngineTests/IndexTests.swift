@@ -48,9 +48,16 @@ struct IndexTests {
         #expect(IndexFile.name(segment: 9, epoch: 3) != IndexFile.name(segment: 9, epoch: 4))
     }
 
+    private static var options: ShardOptions {
+        var options = ShardOptions()
+        options.logIdentity = 3
+        options.producersRemembered = 10
+        return options
+    }
+
     private func state() -> ShardState {
         var random = SeededGenerator(seed: 2)
-        var state = ShardState(producersRemembered: 10)
+        var state = ShardState(options: Self.options)
         let topic = state.applyTopicCreated(
             TopicDefinition(
                 id: TopicID(rawValue: 4),
@@ -148,7 +155,7 @@ struct IndexTests {
     func snapshot() throws {
         let state = state()
         let bytes = Snapshot.encode(state, position: 4_000, isClean: true, identity: 3)
-        let reading = Snapshot.decode(bytes, identity: 3, producersRemembered: 10)
+        let reading = Snapshot.decode(bytes, options: Self.options)
         guard case .read(let read, position: 4_000, isClean: true) = reading else {
             Issue.record("the snapshot was not read")
             return
@@ -172,18 +179,16 @@ struct IndexTests {
         for index in bytes.indices {
             var damaged = bytes
             damaged[index] ^= 0x04
-            let reading = Snapshot.decode(damaged, identity: 3, producersRemembered: 10)
+            let reading = Snapshot.decode(damaged, options: Self.options)
             guard case .unusable = reading else {
                 Issue.record("byte \(index)")
                 return
             }
         }
-        guard case .unusable = Snapshot.decode(bytes, identity: 4, producersRemembered: 10),
-            case .unusable = Snapshot.decode(
-                Array(bytes.dropLast(5)),
-                identity: 3,
-                producersRemembered: 10
-            )
+        var others = Self.options
+        others.logIdentity = 4
+        guard case .unusable = Snapshot.decode(bytes, options: others),
+            case .unusable = Snapshot.decode(Array(bytes.dropLast(5)), options: Self.options)
         else {
             Issue.record("another log's, or a part, was read")
             return

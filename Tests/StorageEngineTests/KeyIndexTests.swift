@@ -187,14 +187,14 @@ struct KeyIndexTests {
         _ = run(&search, file)
     }
 
-    @Test("keys of different topics and kinds do not meet")
+    @Test("keys of different tenants and kinds do not meet")
     func hashes() {
         let keyed = KeyedHash(key0: 3, key1: 4)
         let hashes = [UInt8(1), 2].withUnsafeBytes { bytes in
             [
-                KeyIndex.hash(.key, bytes, topic: TopicID(rawValue: 1), keyed),
-                KeyIndex.hash(.messageID, bytes, topic: TopicID(rawValue: 1), keyed),
-                KeyIndex.hash(.key, bytes, topic: TopicID(rawValue: 2), keyed),
+                KeyIndex.hash(.key, bytes, tenant: TenantID(rawValue: 1), keyed),
+                KeyIndex.hash(.messageID, bytes, tenant: TenantID(rawValue: 1), keyed),
+                KeyIndex.hash(.key, bytes, tenant: TenantID(rawValue: 2), keyed),
             ]
         }
         #expect(Set(hashes).count == 3)

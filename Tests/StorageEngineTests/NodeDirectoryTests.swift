@@ -68,6 +68,19 @@ struct NodeDirectoryTests {
         #expect(other?.code == .alreadyExists && other?.message == "\(path) belongs to node id \(id), not \(wanted)")
     }
 
+    @Test("a directory that has no secret yet gets one, and keeps it")
+    func secret() throws {
+        let first = try open().identity
+        #expect(try open().identity.secret == first.secret)
+        temporary.write(
+            "format: 1\nid: \(first.id)\nname: sluice\ncreated: 5\n",
+            to: "deep/data/NODE"
+        )
+        let second = try open().identity
+        #expect(second.id == first.id && second.secret != first.secret)
+        #expect(try open().identity.secret == second.secret)
+    }
+
     @Test("a directory of a newer format is refused, whatever else is in it")
     func newerFormat() throws {
         _ = try open()

@@ -19,7 +19,7 @@ struct ShardSimulationTests {
         for seed in Self.first..<Self.first + Self.seeds { total += try ShardSimulation(seed: seed).run(steps: 60) }
         // A simulation in which nothing happens finds nothing.
         #expect(total.durable > 0 && total.delivered > 0 && total.routed > 0 && total.duplicates > 0)
-        #expect(total.powerCuts > 0 && total.kills > 0 && total.closes > 0)
+        #expect(total.lives.powerCuts > 0 && total.lives.kills > 0 && total.lives.closes > 0)
     }
 
     @Test("long histories with many segments, snapshots and lives keep it too")

@@ -21,7 +21,7 @@ package enum StartText: Sendable, Equatable, ExpressibleByArgument {
         case "next": self = .next
         default:
             if text.hasPrefix("-") {
-                guard let length = Self.microseconds(text.dropFirst()) else { return nil }
+                guard let length = DurationText.microseconds(text.dropFirst()) else { return nil }
                 self = .ago(microseconds: length)
             } else if text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) {
                 guard let offset = UInt64(text) else { return nil }
@@ -31,23 +31,6 @@ package enum StartText: Sendable, Equatable, ExpressibleByArgument {
                 self = .time(microseconds: time)
             }
         }
-    }
-
-    /// The length that `500ms`, `30s`, `5m`, `12h` and `1d` mean.
-    private static func microseconds(_ text: Substring) -> UInt64? {
-        let digits = text.prefix { $0.isASCII && $0.isNumber }
-        guard let number = UInt64(digits) else { return nil }
-        let unit: UInt64
-        switch text[digits.endIndex...] {
-        case "ms": unit = 1_000
-        case "s": unit = 1_000_000
-        case "m": unit = 60_000_000
-        case "h": unit = 3_600_000_000
-        case "d": unit = 86_400_000_000
-        default: return nil
-        }
-        let (length, overflow) = number.multipliedReportingOverflow(by: unit)
-        return overflow ? nil : length
     }
 
     private static func time(_ text: String) -> UInt64? {

@@ -39,11 +39,41 @@ package struct TopicAPI: Sendable {
         package var name: String
         package var partitions: [Partition]
         package var captures: [String]
+        package var retention: String?
+        package var maxAgeMs: UInt64?
+        package var maxBytes: UInt64?
+        package var deduplicationMs: UInt64?
+        package var maxDelayMs: UInt64?
         package var createdAt: String?
 
         enum CodingKeys: String, CodingKey {
-            case name, partitions, captures
+            case name, partitions, captures, retention
+            case maxAgeMs = "max_age_ms"
+            case maxBytes = "max_bytes"
+            case deduplicationMs = "deduplication_ms"
+            case maxDelayMs = "max_delay_ms"
             case createdAt = "created_at"
+        }
+    }
+
+    /// What a topic keeps; nil for the server's default.
+    package struct Policy: Sendable, Equatable {
+        package var retention: String?
+        package var maxAge: DurationText?
+        package var maxBytes: SizeText?
+        package var deduplication: DurationText?
+        package var maxDelay: DurationText?
+        package init() {}
+
+        fileprivate var fields: [(String, OutputValue)] {
+            func milliseconds(_ key: String, _ length: DurationText?) -> (String, OutputValue)? {
+                length.map { (key, .integer(Int64(clamping: $0.microseconds / 1_000))) }
+            }
+            return [
+                retention.map { ("retention", .text($0)) }, milliseconds("max_age_ms", maxAge),
+                maxBytes.map { ("max_bytes", .integer(Int64(clamping: $0.bytes))) },
+                milliseconds("deduplication_ms", deduplication), milliseconds("max_delay_ms", maxDelay),
+            ].compactMap { $0 }
         }
     }
 
@@ -59,11 +89,16 @@ package struct TopicAPI: Sendable {
 
     /// Makes sure that the topic is there as described.
     /// - Returns: Whether it was created; false when it was there.
-    package func create(_ name: String, partitions: Int, captures: [String]) async throws(CommandFailure) -> Bool {
+    package func create(
+        _ name: String,
+        partitions: Int,
+        captures: [String],
+        policy: Policy = Policy()
+    ) async throws(CommandFailure) -> Bool {
         let what = "create topic \(name)"
         try requireName(name, toDo: "create a topic")
         var body = JSONWriter()
-        body.append(object: [("partitions", .integer(partitions)), ("captures", .list(captures))])
+        body.append(object: [("partitions", .integer(partitions)), ("captures", .list(captures))] + policy.fields)
         let response = try await exchange.send(HTTPRequest(.put, ["v1", "topics", name], body: body.text))
         try response.requireSuccess(toDo: what)
         return response.status == 201
@@ -126,11 +161,24 @@ extension TopicAPI {
             ],
             rows: topic.partitions.map { [.integer($0.index), .integer($0.firstOffset), .integer($0.nextOffset)] }
         )
-        return Record([
-            .init("name", .text(topic.name)),
-            .init("partitions", .listing(partitions)),
-            .init("captures", .list(topic.captures)),
-            .init("created_at", topic.createdAt.map(OutputValue.text) ?? .none),
-        ])
+        func length(_ key: String, _ milliseconds: UInt64?) -> Record.Field? {
+            milliseconds.map { .init(key, .text(DurationText.format(microseconds: $0 &* 1_000))) }
+        }
+        let policy: [Record.Field?] = [
+            topic.retention.map { .init("retention", .text($0)) },
+            length("max_age", topic.maxAgeMs),
+            topic.maxBytes.map { .init("max_bytes", .integer(Int64(clamping: $0))) },
+            length("deduplication", topic.deduplicationMs),
+            length("max_delay", topic.maxDelayMs),
+        ]
+        return Record(
+            [
+                .init("name", .text(topic.name)),
+                .init("partitions", .listing(partitions)),
+                .init("captures", .list(topic.captures)),
+            ] + policy.compactMap { $0 } + [
+                .init("created_at", topic.createdAt.map(OutputValue.text) ?? .none)
+            ]
+        )
     }
 }

@@ -29,12 +29,41 @@ struct TopicCreateCommand: AsyncParsableCommand {
     )
     var captures: [String] = []
 
+    @Option(
+        help: "What is kept: up to the limits below, only what subscriptions need, or the last message of each key."
+    )
+    var retention: Retention?
+
+    @Option(help: ArgumentHelp("Older messages are let go; 0 for no limit.", valueName: "length"))
+    var maxAge: DurationText?
+
+    @Option(help: ArgumentHelp("What all partitions together may take; 0 for no limit.", valueName: "size"))
+    var maxBytes: SizeText?
+
+    @Option(
+        help: ArgumentHelp("A message id that was stored within so long is not stored again.", valueName: "length")
+    )
+    var deduplication: DurationText?
+
+    @Option(help: ArgumentHelp("How far ahead a message may be scheduled.", valueName: "length"))
+    var maxDelay: DurationText?
+
     @OptionGroup var output: OutputOptions
     @OptionGroup var server: ServerOptions
 
+    enum Retention: String, ExpressibleByArgument, CaseIterable {
+        case limits, subscriptions, compacted
+    }
+
     func run() async throws {
+        var policy = TopicAPI.Policy()
+        policy.retention = retention?.rawValue
+        policy.maxAge = maxAge
+        policy.maxBytes = maxBytes
+        policy.deduplication = deduplication
+        policy.maxDelay = maxDelay
         let created = try await TopicAPI(exchange: server.exchange)
-            .create(name, partitions: partitions, captures: captures)
+            .create(name, partitions: partitions, captures: captures, policy: policy)
         switch output.format {
         case .table:
             let note = created ? "created" : "is there already, as described"

@@ -42,9 +42,14 @@ package final class NodeDirectory: Sendable {
         try refuseForeignContent(path)
         let lock = try takeLock(path)
         let identity: NodeIdentity
-        if let found = try readIdentity(path) {
+        let newSecret = NodeIdentity.Secret.random()
+        if let found = try readIdentity(path, newSecret: newSecret) {
             identity = found
             try check(found, path: path, nodeName: nodeName, nodeID: nodeID)
+            if found.secret == newSecret {
+                // An older version made the directory.
+                do throws(SystemError) { try write(found, path: path) } catch { throw sluiceError(error) }
+            }
         } else {
             let name = nodeName ?? defaultName
             guard !name.isEmpty, !name.utf8.contains(where: { $0 < 0x20 }) else {
@@ -54,7 +59,12 @@ package final class NodeDirectory: Sendable {
                     hint: "use printable characters"
                 )
             }
-            identity = NodeIdentity(id: nodeID ?? NodeIdentity.randomID(), name: name, created: now)
+            identity = NodeIdentity(
+                id: nodeID ?? NodeIdentity.randomID(),
+                name: name,
+                created: now,
+                secret: newSecret
+            )
             do throws(SystemError) {
                 try write(identity, path: path)
             } catch {
@@ -94,7 +104,10 @@ package final class NodeDirectory: Sendable {
 // MARK: - Whose directory it is
 
 extension NodeDirectory {
-    private static func readIdentity(_ path: String) throws(SluiceError) -> NodeIdentity? {
+    private static func readIdentity(
+        _ path: String,
+        newSecret: NodeIdentity.Secret
+    ) throws(SluiceError) -> NodeIdentity? {
         let filePath = "\(path)/\(nodeFile)"
         let bytes: [UInt8]
         do throws(SystemError) {
@@ -104,7 +117,7 @@ extension NodeDirectory {
             throw sluiceError(error)
         }
         do throws(NodeIdentity.ReadingError) {
-            return try NodeIdentity(text: String(decoding: bytes, as: UTF8.self))
+            return try NodeIdentity(text: String(decoding: bytes, as: UTF8.self), newSecret: newSecret)
         } catch {
             switch error {
             case .newer(let format):

@@ -11,12 +11,31 @@ package struct NodeIdentity: Equatable, Sendable {
     package var id: String
     package var name: String
     package var created: Timestamp
+    /// Chosen at random when the directory is made, and known to nobody else: the key of the hashes of message ids and
+    /// keys that are stored below it.
+    package var secret: Secret
 
-    package init(format: Int = currentFormat, id: String, name: String, created: Timestamp) {
+    package struct Secret: Equatable, Sendable {
+        package var key0: UInt64
+        package var key1: UInt64
+
+        static func random() -> Secret {
+            Secret(key0: .random(in: .min ... .max), key1: .random(in: .min ... .max))
+        }
+    }
+
+    package init(
+        format: Int = currentFormat,
+        id: String,
+        name: String,
+        created: Timestamp,
+        secret: Secret
+    ) {
         self.format = format
         self.id = id
         self.name = name
         self.created = created
+        self.secret = secret
     }
 
     static func randomID() -> String {
@@ -44,12 +63,14 @@ extension NodeIdentity {
         id: \(id)
         name: \(name)
         created: \(created.rawValue)
+        secret: \(Self.hexadecimal(secret.key0))\(Self.hexadecimal(secret.key1))
 
         """
     }
 
     /// Keys that are not known are passed over.
-    init(text: String) throws(ReadingError) {
+    /// - Parameter newSecret: for a file that has none, as older versions wrote it.
+    init(text: String, newSecret: Secret) throws(ReadingError) {
         var values: [Substring: Substring] = [:]
         for line in text.split(separator: "\n") {
             guard let colon = line.firstIndex(of: ":") else { throw .damaged("a line without a colon") }
@@ -60,6 +81,19 @@ extension NodeIdentity {
         guard let id = values["id"], id.utf8.count == 32, id.allSatisfy(\.isHexDigit) else { throw .damaged("no id") }
         guard let name = values["name"], !name.isEmpty else { throw .damaged("no name") }
         guard let created = values["created"].flatMap({ UInt64($0) }) else { throw .damaged("no time of creation") }
-        self.init(format: format, id: String(id), name: String(name), created: Timestamp(rawValue: created))
+        var secret = newSecret
+        if let digits = values["secret"] {
+            guard digits.utf8.count == 32, let key0 = UInt64(digits.prefix(16), radix: 16),
+                let key1 = UInt64(digits.suffix(16), radix: 16)
+            else { throw .damaged("no secret") }
+            secret = Secret(key0: key0, key1: key1)
+        }
+        self.init(
+            format: format,
+            id: String(id),
+            name: String(name),
+            created: Timestamp(rawValue: created),
+            secret: secret
+        )
     }
 }

@@ -47,8 +47,27 @@ extension HTTPService {
                             }
                             specification.captures.append(try reader.readString("a capture"))
                         }
+                    case "retention":
+                        let word = try reader.readString("'retention'")
+                        guard let retention = TopicPolicy.Retention(word: word) else {
+                            throw reader.invalid("'retention' is limits, subscriptions or compacted")
+                        }
+                        specification.policy.retention = retention
+                    case "max_age_ms":
+                        specification.policy.maxAgeMicroseconds = try reader.readMilliseconds("'max_age_ms'")
+                    case "max_bytes":
+                        specification.policy.maxBytes = try reader.readUnsigned("'max_bytes'")
+                    case "deduplication_ms":
+                        specification.policy.deduplicationMicroseconds = try reader.readMilliseconds(
+                            "'deduplication_ms'"
+                        )
+                    case "max_delay_ms":
+                        specification.policy.maxDelayMicroseconds = try reader.readMilliseconds("'max_delay_ms'")
                     default:
-                        throw reader.invalid("'\(name)' is not known; known are partitions and captures")
+                        throw reader.invalid(
+                            "'\(name)' is not known; known are partitions, captures, retention, max_age_ms, max_bytes, "
+                                + "deduplication_ms and max_delay_ms"
+                        )
                     }
                 }
                 try reader.end()
@@ -111,10 +130,38 @@ extension HTTPService {
                 }
             }
             writer.member("captures", strings: topic.captures)
+            writer.member("retention", topic.policy.retention.word)
+            writer.member("max_age_ms", topic.policy.maxAgeMicroseconds / 1_000)
+            writer.member("max_bytes", topic.policy.maxBytes)
+            writer.member("deduplication_ms", topic.policy.deduplicationMicroseconds / 1_000)
+            writer.member("max_delay_ms", topic.policy.maxDelayMicroseconds / 1_000)
             writer.member("created_at", TimeText.format(topic.createdAt))
         }
     }
 
     /// Storage answered with something that does not belong to the request.
     func unexpectedReply() -> Problem { Problem(.internal, "storage gave an answer to another question") }
+}
+
+extension TopicPolicy.Retention {
+    fileprivate var word: String {
+        switch self {
+        case .limits: "limits"
+        case .subscriptions: "subscriptions"
+        case .compacted: "compacted"
+        }
+    }
+
+    fileprivate init?(word: String) {
+        guard let found = Self.allCases.first(where: { $0.word == word }) else { return nil }
+        self = found
+    }
+}
+
+extension JSONReader {
+    /// A number of milliseconds as µs; more than fits is as much as fits.
+    fileprivate mutating func readMilliseconds(_ what: String) throws(JSONError) -> UInt64 {
+        let (result, overflow) = try readUnsigned(what).multipliedReportingOverflow(by: 1_000)
+        return overflow ? .max : result
+    }
 }

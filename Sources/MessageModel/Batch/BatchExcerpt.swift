@@ -41,6 +41,44 @@ package enum BatchExcerpt {
         }
         return true
     }
+
+    /// Writes a batch without some of its records.
+    ///
+    /// The sequences of those that stay end where those of all did, so that their producer goes on behind them.
+    /// - Parameters:
+    ///   - isLeftOut: asked for each record by its index, in order.
+    ///   - buffer: its content is replaced.
+    /// - Returns: how many records are left; where none is, there is no batch in `buffer`.
+    package static func write(
+        _ batch: BatchView,
+        leavingOut isLeftOut: (Int) -> Bool,
+        into buffer: inout [UInt8]
+    ) -> Int {
+        buffer.removeAll(keepingCapacity: true)
+        buffer.append(contentsOf: batch.bytes.slice(0..<BatchLayout.headerBytes))
+        var kept = 0
+        var position = BatchLayout.headerBytes
+        for index in 0..<batch.recordCount {
+            let start = position
+            guard let length = Varint.readLength(batch.bytes, &position) else { return 0 }
+            position += length
+            if isLeftOut(index) { continue }
+            buffer.append(contentsOf: batch.bytes.slice(start..<position))
+            kept += 1
+        }
+        let sequence = batch.baseSequence &+ UInt32(batch.recordCount - kept)
+        buffer.withUnsafeMutableBytes { bytes in
+            bytes.store32(UInt32(bytes.count - 4), at: BatchLayout.lengthOffset)
+            bytes.store32(UInt32(kept), at: BatchLayout.recordCountOffset)
+            bytes.store32(sequence, at: BatchLayout.baseSequenceOffset)
+            bytes.store32(UInt32(bytes.count - BatchLayout.headerBytes), at: BatchLayout.rawLengthOffset)
+            bytes.store32(
+                Checksum.crc32c(UnsafeRawBufferPointer(bytes).slice(36..<bytes.count)),
+                at: BatchLayout.dataChecksumOffset
+            )
+        }
+        return kept
+    }
 }
 
 extension BatchView {

@@ -1,27 +1,38 @@
 package import MessageModel
 package import NIOCore
 
-/// CREATE_TOPIC: a topic is to be there and be like this.
+/// CREATE_TOPIC: a topic is to be there and be like this. Version 1 ends with the captures.
 package struct CreateTopicBody: Equatable, Sendable {
     package var partitions: UInt16
     package var name: String
     package var captures: [String]
+    package var policy: WireTopicPolicy
 
-    package init(partitions: UInt16, name: String, captures: [String]) {
+    package init(
+        partitions: UInt16,
+        name: String,
+        captures: [String],
+        policy: WireTopicPolicy = WireTopicPolicy()
+    ) {
         self.partitions = partitions
         self.name = name
         self.captures = captures
+        self.policy = policy
     }
 
-    package init?(_ reader: inout WireReader) {
+    package init?(_ reader: inout WireReader, version: UInt16) {
         guard let partitions = reader.u16(), let name = reader.text(), let captures = reader.texts() else { return nil }
         self.init(partitions: partitions, name: name, captures: captures)
+        guard version > 1 else { return }
+        guard let policy = WireTopicPolicy(&reader) else { return nil }
+        self.policy = policy
     }
 
-    package func write(to buffer: inout ByteBuffer) {
+    package func write(to buffer: inout ByteBuffer, version: UInt16) {
         buffer.writeU16(partitions)
         buffer.writeText(name)
         buffer.writeTexts(captures)
+        if version > 1 { policy.write(to: &buffer) }
     }
 }
 
@@ -110,23 +121,32 @@ package struct WireBounds: Equatable, Sendable {
     }
 }
 
-/// A topic in an answer.
+/// A topic in an answer. Version 1 ends with the partitions.
 package struct WireTopicDescription: Equatable, Sendable {
     package var id: UInt32
     package var createdAt: Timestamp
     package var name: String
     package var captures: [String]
     package var partitions: [WireBounds]
+    package var policy: WireTopicPolicy
 
-    package init(id: UInt32, createdAt: Timestamp, name: String, captures: [String], partitions: [WireBounds]) {
+    package init(
+        id: UInt32,
+        createdAt: Timestamp,
+        name: String,
+        captures: [String],
+        partitions: [WireBounds],
+        policy: WireTopicPolicy = WireTopicPolicy()
+    ) {
         self.id = id
         self.createdAt = createdAt
         self.name = name
         self.captures = captures
         self.partitions = partitions
+        self.policy = policy
     }
 
-    package init?(_ reader: inout WireReader) {
+    package init?(_ reader: inout WireReader, version: UInt16) {
         guard let id = reader.u32(), let createdAt = reader.u64(), let name = reader.text(),
             let captures = reader.texts(), let partitions = WireBounds.read(&reader)
         else { return nil }
@@ -137,48 +157,86 @@ package struct WireTopicDescription: Equatable, Sendable {
             captures: captures,
             partitions: partitions
         )
+        guard version > 1 else { return }
+        guard let policy = WireTopicPolicy(&reader) else { return nil }
+        self.policy = policy
     }
 
-    package func write(to buffer: inout ByteBuffer) {
+    package func write(to buffer: inout ByteBuffer, version: UInt16) {
         buffer.writeMultipleIntegers(id, createdAt.rawValue, endianness: .little)
         buffer.writeText(name)
         buffer.writeTexts(captures)
         WireBounds.write(partitions, to: &buffer)
+        if version > 1 { policy.write(to: &buffer) }
     }
 }
 
-/// CREATE_SUBSCRIPTION: a cursor subscription is to be there and be like this.
-package struct CreateSubscriptionBody: Equatable, Sendable {
-    package var start: WireStart
-    package var name: String
-    package var address: String
+/// A partition of a cursor subscription, or a level of priority of an inbox, in an answer.
+package struct WireLane: Equatable, Sendable {
+    static let byteCount = 48
 
-    package init(start: WireStart, name: String, address: String) {
-        self.start = start
-        self.name = name
-        self.address = address
+    package var acknowledged: UInt64
+    package var next: UInt64
+    package var backlog: UInt64
+    package var leased: UInt64
+    package var retrying: UInt64
+    /// When the oldest of the backlog was stored; 0 where that is not known.
+    package var oldest: UInt64
+
+    package init(
+        acknowledged: UInt64,
+        next: UInt64,
+        backlog: UInt64 = 0,
+        leased: UInt64 = 0,
+        retrying: UInt64 = 0,
+        oldest: UInt64 = 0
+    ) {
+        self.acknowledged = acknowledged
+        self.next = next
+        self.backlog = backlog
+        self.leased = leased
+        self.retrying = retrying
+        self.oldest = oldest
     }
 
-    package init?(_ reader: inout WireReader) {
-        guard let start = WireStart(&reader), let name = reader.text(), let address = reader.text() else { return nil }
-        self.init(start: start, name: name, address: address)
+    init?(_ reader: inout WireReader) {
+        guard let acknowledged = reader.u64(), let next = reader.u64(), let backlog = reader.u64(),
+            let leased = reader.u64(), let retrying = reader.u64(), let oldest = reader.u64()
+        else { return nil }
+        self.init(
+            acknowledged: acknowledged,
+            next: next,
+            backlog: backlog,
+            leased: leased,
+            retrying: retrying,
+            oldest: oldest
+        )
     }
 
-    package func write(to buffer: inout ByteBuffer) {
-        start.write(to: &buffer)
-        buffer.writeText(name)
-        buffer.writeText(address)
+    func write(to buffer: inout ByteBuffer) {
+        buffer.writeMultipleIntegers(acknowledged, next, backlog, leased, retrying, oldest, endianness: .little)
     }
 }
 
-/// A subscription in an answer.
+/// A subscription in an answer. Version 1 has the acknowledged and the next position of each lane only.
 package struct WireSubscriptionDescription: Equatable, Sendable {
+    package struct Flags: OptionSet, Sendable {
+        package var rawValue: UInt8
+        package init(rawValue: UInt8) { self.rawValue = rawValue }
+        package static let inbox = Flags(rawValue: 1 << 0)
+        package static let paused = Flags(rawValue: 1 << 1)
+    }
+
     package var topic: UInt32
     package var createdAt: Timestamp
     package var isAttached: Bool
     package var name: String
     package var topicName: String
-    package var partitions: [WireBounds]
+    package var lanes: [WireLane]
+    package var id: UInt32
+    package var flags: Flags
+    package var consumers: UInt32
+    package var policy: WireSubscriptionPolicy
 
     package init(
         topic: UInt32,
@@ -186,19 +244,27 @@ package struct WireSubscriptionDescription: Equatable, Sendable {
         isAttached: Bool,
         name: String,
         topicName: String,
-        partitions: [WireBounds]
+        lanes: [WireLane],
+        id: UInt32 = 0,
+        flags: Flags = [],
+        consumers: UInt32 = 0,
+        policy: WireSubscriptionPolicy = WireSubscriptionPolicy()
     ) {
         self.topic = topic
         self.createdAt = createdAt
         self.isAttached = isAttached
         self.name = name
         self.topicName = topicName
-        self.partitions = partitions
+        self.lanes = lanes
+        self.id = id
+        self.flags = flags
+        self.consumers = consumers
+        self.policy = policy
     }
 
-    package init?(_ reader: inout WireReader) {
+    package init?(_ reader: inout WireReader, version: UInt16) {
         guard let topic = reader.u32(), let createdAt = reader.u64(), let isAttached = reader.u8(),
-            let name = reader.text(), let topicName = reader.text(), let partitions = WireBounds.read(&reader)
+            let name = reader.text(), let topicName = reader.text()
         else { return nil }
         self.init(
             topic: topic,
@@ -206,15 +272,39 @@ package struct WireSubscriptionDescription: Equatable, Sendable {
             isAttached: isAttached != 0,
             name: name,
             topicName: topicName,
-            partitions: partitions
+            lanes: []
         )
+        guard version > 1 else {
+            guard let bounds = WireBounds.read(&reader) else { return nil }
+            lanes = bounds.map { WireLane(acknowledged: $0.from, next: $0.next) }
+            return
+        }
+        guard let id = reader.u32(), let flags = reader.u8(), let consumers = reader.u32(),
+            let policy = WireSubscriptionPolicy(&reader), let count = reader.count16(each: WireLane.byteCount)
+        else { return nil }
+        self.id = id
+        self.flags = Flags(rawValue: flags)
+        self.consumers = consumers
+        self.policy = policy
+        lanes.reserveCapacity(count)
+        for _ in 0..<count {
+            guard let lane = WireLane(&reader) else { return nil }
+            lanes.append(lane)
+        }
     }
 
-    package func write(to buffer: inout ByteBuffer) {
+    package func write(to buffer: inout ByteBuffer, version: UInt16) {
         buffer.writeMultipleIntegers(topic, createdAt.rawValue, UInt8(isAttached ? 1 : 0), endianness: .little)
         buffer.writeText(name)
         buffer.writeText(topicName)
-        WireBounds.write(partitions, to: &buffer)
+        guard version > 1 else {
+            WireBounds.write(lanes.map { WireBounds(from: $0.acknowledged, next: $0.next) }, to: &buffer)
+            return
+        }
+        buffer.writeMultipleIntegers(id, flags.rawValue, consumers, endianness: .little)
+        policy.write(to: &buffer)
+        buffer.writeU16(UInt16(truncatingIfNeeded: lanes.count))
+        for lane in lanes { lane.write(to: &buffer) }
     }
 }
 

@@ -14,6 +14,9 @@ package struct OpcodeVersion: Equatable, Sendable {
         OpcodeVersion(opcode: $0.rawValue, version: $0.version)
     }
 
+    /// What of it is newer than version 1, which a client has to say.
+    package static let newer: [OpcodeVersion] = supported.filter { $0.version > 1 }
+
     static func read(_ reader: inout WireReader) -> [OpcodeVersion]? {
         guard let count = reader.count16(each: 4) else { return nil }
         var result: [OpcodeVersion] = []

@@ -100,17 +100,28 @@ package struct OpenProducerResponse: Equatable, Sendable {
     }
 }
 
-/// PRODUCE: four bytes before a batch. The handle stands in the frame header.
+/// PRODUCE: what stands before a batch. The handle stands in the frame header.
+///
+/// | offset | size | field |
+/// |---|---|---|
+/// | 0 | u16 | partition |
+/// | 2 | u8 | acknowledgement |
+/// | 3 | u8 | flags: 1 = a transaction follows |
+/// | 4 | u64 | the transaction, where the flag says so |
 package struct ProduceHead: Equatable, Sendable {
+    /// Without a transaction.
     package static let byteCount = 4
+    private static let hasTransaction: UInt8 = 1
 
     package var partition: UInt16
     /// The raw value of an `Acknowledgement`.
     package var acknowledgement: UInt8
+    package var transaction: UInt64?
 
-    package init(partition: UInt16, acknowledgement: Acknowledgement) {
+    package init(partition: UInt16, acknowledgement: Acknowledgement, transaction: UInt64? = nil) {
         self.partition = partition
         self.acknowledgement = acknowledgement.rawValue
+        self.transaction = transaction
     }
 
     /// Reads the head of a body and the batch behind it, which is the whole rest of it: on the path of every batch, so
@@ -121,16 +132,24 @@ package struct ProduceHead: Equatable, Sendable {
         _ body: UnsafeRawBufferPointer,
         flags: FrameFlags
     ) -> (head: ProduceHead, batch: BatchView)? {
-        guard body.count > byteCount, body[3] == 0,
-            let batch = BatchView(prefixOf: body.slice(byteCount..<body.count)),
-            batch.byteCount == body.count - byteCount || flags.contains(.tail),
-            let acknowledgement = Acknowledgement(rawValue: body[2])
+        guard body.count > byteCount, let acknowledgement = Acknowledgement(rawValue: body[2]) else { return nil }
+        var head = ProduceHead(partition: body.load16(0), acknowledgement: acknowledgement)
+        var start = byteCount
+        if body[3] != 0 {
+            guard body[3] == hasTransaction, body.count > byteCount + 8 else { return nil }
+            head.transaction = body.load64(byteCount)
+            start += 8
+        }
+        guard let batch = BatchView(prefixOf: body.slice(start..<body.count)),
+            batch.byteCount == body.count - start || flags.contains(.tail)
         else { return nil }
-        return (ProduceHead(partition: body.load16(0), acknowledgement: acknowledgement), batch)
+        return (head, batch)
     }
 
     package func write(to buffer: inout ByteBuffer) {
-        buffer.writeMultipleIntegers(partition, acknowledgement, UInt8(0), endianness: .little)
+        let flags = transaction == nil ? 0 : Self.hasTransaction
+        buffer.writeMultipleIntegers(partition, acknowledgement, flags, endianness: .little)
+        if let transaction { buffer.writeU64(transaction) }
     }
 }
 
@@ -143,18 +162,26 @@ package struct ProduceHead: Equatable, Sendable {
 /// | 12 | u32 | number of runs |
 /// | 16 | u64 | the place in the commit log behind the last of them |
 /// | 24 | 16 each | runs: u32 first sequence, u32 records, u64 offset of the first |
+/// | … | 12 each | version 2, for each run whose offset is the largest number: u64, u32 of a `WireScheduledID` |
 package struct ProduceAck: Equatable, Sendable {
     /// Sequences without a gap that have offsets without a gap.
     package struct Run: Equatable, Sendable {
         package static let byteCount = 16
+        /// The offset of what has none yet, because it waits for its time or its transaction. Such a run is one batch.
+        package static let waits = UInt64.max
+
         package var firstSequence: UInt32
         /// 0 in a refusal.
         package var count: UInt32
         package var baseOffset: UInt64
-        package init(firstSequence: UInt32, count: UInt32, baseOffset: UInt64) {
+        /// Of the first record, where it waits for its time.
+        package var scheduled: WireScheduledID?
+
+        package init(firstSequence: UInt32, count: UInt32, baseOffset: UInt64, scheduled: WireScheduledID? = nil) {
             self.firstSequence = firstSequence
             self.count = count
             self.baseOffset = baseOffset
+            self.scheduled = scheduled
         }
     }
 
@@ -170,7 +197,7 @@ package struct ProduceAck: Equatable, Sendable {
         self.runs = runs
     }
 
-    package init?(_ reader: inout WireReader) {
+    package init?(_ reader: inout WireReader, version: UInt16) {
         guard let status = ResponseStatus(&reader), let partition = reader.u16(), reader.u16() != nil,
             let count = reader.u32(), let position = reader.u64(), Int(count) <= reader.remaining / Run.byteCount
         else { return nil }
@@ -180,10 +207,16 @@ package struct ProduceAck: Equatable, Sendable {
             guard let first = reader.u32(), let records = reader.u32(), let offset = reader.u64() else { return nil }
             runs.append(Run(firstSequence: first, count: records, baseOffset: offset))
         }
+        if version > 1, status.isOK {
+            for index in runs.indices where runs[index].baseOffset == Run.waits {
+                guard let scheduled = WireScheduledID(&reader) else { return nil }
+                if scheduled.position > 0 { runs[index].scheduled = scheduled }
+            }
+        }
         self.init(status: status, partition: partition, position: position, runs: runs)
     }
 
-    package func write(to buffer: inout ByteBuffer) {
+    package func write(to buffer: inout ByteBuffer, version: UInt16) {
         status.write(to: &buffer)
         buffer.writeMultipleIntegers(
             partition,
@@ -195,5 +228,27 @@ package struct ProduceAck: Equatable, Sendable {
         for run in runs {
             buffer.writeMultipleIntegers(run.firstSequence, run.count, run.baseOffset, endianness: .little)
         }
+        guard version > 1, status.isOK else { return }
+        for run in runs where run.baseOffset == Run.waits {
+            (run.scheduled ?? WireScheduledID(position: 0, record: 0)).write(to: &buffer)
+        }
+    }
+}
+
+extension ProduceAck {
+    /// Why a batch is not stored, with the texts of the frame that says so; nil where it is.
+    package func refusal(_ frame: Frame) -> SluiceError? {
+        guard !status.isOK else { return nil }
+        let code = status.code ?? .internal
+        var error = SluiceError(code, code.rendering.title)
+        var reader = WireReader(frame.body)
+        guard frame.header.flags.contains(.tail), reader.raw(24 + runs.count * Run.byteCount) != nil else {
+            return error
+        }
+        while let (id, value) = Tail.next(&reader) {
+            if id == Tail.message { error.message = String(decoding: value, as: UTF8.self) }
+            if id == Tail.hint { error.hint = String(decoding: value, as: UTF8.self) }
+        }
+        return error
     }
 }

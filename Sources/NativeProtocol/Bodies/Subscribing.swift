@@ -36,7 +36,14 @@ package struct SubscribeRequest: Equatable, Sendable {
         package init(rawValue: UInt16) { self.rawValue = rawValue }
         /// The subscription is made where there is none, on the topic that `address` names, from `start` on.
         package static let create = Flags(rawValue: 1 << 0)
-        package static let known: Flags = [.create]
+        /// Version 2: messages are leased to this consumer and settled one by one or in ranges.
+        package static let consumer = Flags(rawValue: 1 << 1)
+        /// Version 2, with `consumer`: the leases do not end with the connection; whoever has the receipt settles.
+        package static let receipts = Flags(rawValue: 1 << 2)
+
+        package static func known(version: UInt16) -> Flags {
+            version > 1 ? [.create, .consumer, .receipts] : [.create]
+        }
     }
 
     /// Stands for all partitions.
@@ -147,19 +154,91 @@ package struct Credit: Equatable, Sendable {
     }
 }
 
-/// DELIVER: eight bytes and the ranges before a stored batch. The handle stands in the frame header.
+/// How to settle what a delivery brings: 40 bytes of it.
 ///
 /// | offset | size | field |
 /// |---|---|---|
-/// | 0 | u16, u16 | partition; reserved, 0 |
+/// | 0 | u32 | subscription id |
+/// | 4 | u32 | topic id |
+/// | 8 | u16, u16 | lane; reserved, 0 |
+/// | 12 | u32 | attempt, from 1 on |
+/// | 16 | u64 | sequence of the first record that is meant |
+/// | 24 | u64 | when the lease ends, µs since 1970; the largest number where that is with the attachment |
+/// | 32 | u32, u32 | bytes of credit that it takes; reserved, 0 |
+package struct WireLease: Equatable, Sendable {
+    package static let byteCount = 40
+
+    package var subscription: UInt32
+    package var topic: UInt32
+    package var lane: UInt16
+    package var attempt: UInt32
+    package var firstSequence: UInt64
+    package var deadline: UInt64
+    package var creditBytes: UInt32
+
+    package init(
+        subscription: UInt32,
+        topic: UInt32,
+        lane: UInt16,
+        attempt: UInt32,
+        firstSequence: UInt64,
+        deadline: UInt64,
+        creditBytes: UInt32
+    ) {
+        self.subscription = subscription
+        self.topic = topic
+        self.lane = lane
+        self.attempt = attempt
+        self.firstSequence = firstSequence
+        self.deadline = deadline
+        self.creditBytes = creditBytes
+    }
+
+    /// Reads from exactly `byteCount` bytes.
+    init(_ bytes: UnsafeRawBufferPointer) {
+        subscription = bytes.load32(0)
+        topic = bytes.load32(4)
+        lane = bytes.load16(8)
+        attempt = bytes.load32(12)
+        firstSequence = bytes.load64(16)
+        deadline = bytes.load64(24)
+        creditBytes = bytes.load32(32)
+    }
+
+    package func write(to buffer: inout ByteBuffer) {
+        buffer.writeMultipleIntegers(
+            subscription,
+            topic,
+            lane,
+            UInt16(0),
+            attempt,
+            firstSequence,
+            deadline,
+            creditBytes,
+            UInt32(0),
+            endianness: .little
+        )
+    }
+}
+
+/// DELIVER: eight bytes, the lease and the ranges before a stored batch. The handle stands in the frame header.
+///
+/// | offset | size | field |
+/// |---|---|---|
+/// | 0 | u16 | partition |
+/// | 2 | u16 | flags: 1 = a lease follows |
 /// | 4 | u32 | number of ranges; 0 where every record is meant |
-/// | 8 | 8 each | ranges: u32 first index, u32 last index, both included |
+/// | 8 | 40 | the lease, where the flag says so |
+/// | … | 8 each | ranges: u32 first index, u32 last index, both included |
 /// | … | … | the batch |
 package struct DeliverHead {
     package static let byteCount = 8
     package static let rangeBytes = 8
+    package static let hasLease: UInt16 = 1
 
     package var partition: UInt16
+    /// Nil for a reader by position.
+    package var lease: WireLease?
     /// The ranges as they are on the wire.
     package var ranges: UnsafeRawBufferPointer
     package var batch: BatchView
@@ -167,12 +246,19 @@ package struct DeliverHead {
     /// Reads a delivery from a body; nil where it is malformed. The batch itself is not verified.
     package init?(_ body: UnsafeRawBufferPointer) {
         guard body.count > Self.byteCount else { return nil }
+        let flags = body.load16(2)
+        var start = Self.byteCount
+        if flags & Self.hasLease != 0 {
+            guard body.count > start + WireLease.byteCount else { return nil }
+            lease = WireLease(body.slice(start..<start + WireLease.byteCount))
+            start += WireLease.byteCount
+        }
         let count = Int(body.load32(4))
-        guard count <= (body.count - Self.byteCount) / Self.rangeBytes else { return nil }
-        let batchAt = Self.byteCount + count * Self.rangeBytes
+        guard flags & ~Self.hasLease == 0, count <= (body.count - start) / Self.rangeBytes else { return nil }
+        let batchAt = start + count * Self.rangeBytes
         guard let batch = BatchView(prefixOf: body.slice(batchAt..<body.count)) else { return nil }
         partition = body.load16(0)
-        ranges = body.slice(Self.byteCount..<batchAt)
+        ranges = body.slice(start..<batchAt)
         self.batch = batch
     }
 
@@ -192,6 +278,27 @@ package struct DeliverHead {
             from = UInt64(last) + 1
         }
         return true
+    }
+}
+
+/// TOPIC_NAMED: u32 topic id, text its name. Comes before the first delivery of a consumer that has messages of it.
+package struct TopicNamedBody: Equatable, Sendable {
+    package var topic: UInt32
+    package var name: String
+
+    package init(topic: UInt32, name: String) {
+        self.topic = topic
+        self.name = name
+    }
+
+    package init?(_ reader: inout WireReader) {
+        guard let topic = reader.u32(), let name = reader.text() else { return nil }
+        self.init(topic: topic, name: name)
+    }
+
+    package func write(to buffer: inout ByteBuffer) {
+        buffer.writeU32(topic)
+        buffer.writeText(name)
     }
 }
 

@@ -17,6 +17,9 @@ package struct ProduceAckGatherer {
     /// With more, the search for a group would cost more than a frame.
     private static let mostGroups = 16
 
+    /// Of the acknowledgements' bodies.
+    package var version: UInt16 = 1
+
     package init() {}
 
     package var isEmpty: Bool { used == 0 }
@@ -29,6 +32,7 @@ package struct ProduceAckGatherer {
         count: UInt32,
         baseOffset: UInt64,
         position: LogPosition,
+        scheduled: WireScheduledID? = nil,
         to buffer: inout ByteBuffer
     ) {
         var index = used - 1
@@ -45,7 +49,7 @@ package struct ProduceAckGatherer {
         }
         groups[index].position = max(groups[index].position, position.rawValue)
         let last = groups[index].runs.count - 1
-        if last >= 0 {
+        if last >= 0, baseOffset != ProduceAck.Run.waits {
             let run = groups[index].runs[last]
             let (sum, overflow) = run.count.addingReportingOverflow(count)
             if !overflow, run.firstSequence &+ run.count == firstSequence,
@@ -56,7 +60,12 @@ package struct ProduceAckGatherer {
             }
         }
         groups[index].runs.append(
-            ProduceAck.Run(firstSequence: firstSequence, count: count, baseOffset: baseOffset)
+            ProduceAck.Run(
+                firstSequence: firstSequence,
+                count: count,
+                baseOffset: baseOffset,
+                scheduled: scheduled
+            )
         )
     }
 
@@ -70,7 +79,7 @@ package struct ProduceAckGatherer {
                     partition: group.partition,
                     position: group.position,
                     runs: group.runs
-                ).write(to: &buffer)
+                ).write(to: &buffer, version: version)
             }
         }
         used = 0

@@ -33,6 +33,8 @@ package struct ServerSession {
     /// The largest length field that the client accepts.
     package private(set) var clientFrameLimit = NativeLimits.smallestFrameBytes
     package private(set) var clientName = ""
+    /// What the client speaks newer than version 1.
+    private var clientVersions: [UInt16: UInt16] = [:]
     private let limits: HelloResponse.ServerLimits
 
     package init(limits: HelloResponse.ServerLimits) { self.limits = limits }
@@ -103,7 +105,9 @@ package struct ServerSession {
         }
         switch opcode {
         case .hello: return .fatal(SluiceError(.protocolViolation, "HELLO was sent twice"))
-        case .produceAck, .credit, .deliver, .detached, .goaway, .ping, .cancel:
+        case .produceAck, .credit, .deliver, .detached, .consumerChanged, .topicNamed, .transactionCheck, .goaway,
+            .ping,
+            .cancel:
             return .refuse(SluiceError(.malformed, "\(opcode.name) is not a request"))
         case .auth:
             return .refuse(
@@ -114,20 +118,36 @@ package struct ServerSession {
                 )
             )
         case .health, .openProducer, .produce, .closeProducer, .subscribe, .unsubscribe, .fetch, .findOffset, .watch,
-            .unwatch, .commit, .acknowledge, .release, .extendLease, .reject, .seek, .pause, .prepareTransaction,
-            .commitTransaction, .rollBackTransaction, .setRetained, .getRetained, .scanRetained, .cancelScheduled,
-            .lookUp, .browse, .redrive, .putSessionState, .getSessionState, .createTopic, .deleteTopic, .describeTopic,
-            .listTopics, .createSubscription, .deleteSubscription, .describeSubscription, .listSubscriptions, .bind,
-            .unbind:
+            .unwatch, .commit, .acknowledge, .release, .extendLease, .reject, .seek, .pause, .settleReceipts,
+            .beginTransaction, .commitTransaction, .rollBackTransaction, .settleInTransaction, .adoptTransactions,
+            .setRetained, .getRetained, .scanRetained, .cancelScheduled, .lookUp, .browse, .redrive, .putSessionState,
+            .getSessionState, .createTopic, .deleteTopic, .describeTopic, .listTopics, .createSubscription,
+            .deleteSubscription, .describeSubscription, .listSubscriptions, .updateSubscription, .bind, .unbind,
+            .listBindings:
             break
         }
         guard opcode.isSupported else {
             return .refuse(SluiceError(.notSupported, "\(opcode.name) is not there yet"))
         }
-        if phase == .draining, opcode != .commit, opcode != .unsubscribe, opcode != .closeProducer {
+        if phase == .draining, !Self.finishesWork(opcode) {
             return .refuse(SluiceError(.shuttingDown, "the server is shutting down", hint: "connect again"))
         }
         return opcode == .produce ? .produce : .request(opcode)
+    }
+
+    /// What may still be asked while the server shuts down.
+    private static func finishesWork(_ opcode: Opcode) -> Bool {
+        switch opcode {
+        case .commit, .unsubscribe, .closeProducer, .acknowledge, .release, .extendLease, .reject, .settleReceipts,
+            .settleInTransaction, .commitTransaction, .rollBackTransaction:
+            true
+        default: false
+        }
+    }
+
+    /// The version of an opcode's body that both sides speak.
+    package func version(_ opcode: Opcode) -> UInt16 {
+        min(opcode.version, max(1, clientVersions[opcode.rawValue] ?? 1))
     }
 
     /// HELLO has been read.
@@ -154,6 +174,7 @@ package struct ServerSession {
         frameLimit = Int(limits.maxFrameBytes)
         clientFrameLimit = Int(hello.maxFrameBytes)
         clientName = hello.clientName
+        for entry in hello.opcodes where entry.version > 1 { clientVersions[entry.opcode] = entry.version }
         return HelloResponse(
             features: 0,
             limits: limits,

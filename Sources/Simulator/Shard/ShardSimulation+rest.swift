@@ -44,7 +44,7 @@ extension ShardSimulation {
     }
 
     /// Every request is answered that was not withdrawn; an append without acknowledgement is only when it is refused.
-    func checkAnswered() {
+    func checkAllAnswered() {
         for token in pending.keys where cancelled.contains(token) { pending[token] = nil }
         cancelled = []
         for (token, request) in pending.sorted(by: { $0.key < $1.key }) {

@@ -9,7 +9,7 @@ extension ShardSimulation {
 
     func pick<Element>(_ elements: [Element]) -> Element? { elements.randomElement(using: &random) }
 
-    func act() throws(Violation) {
+    func doSomething() throws(Violation) {
         guard let shard else { return }
         if options.hasFaults {
             if try actOnFaults() { return }

@@ -16,8 +16,10 @@ public struct TopicDescription: Sendable, Equatable {
     public var captures: [String]
     public var createdAt: Microseconds
     public var partitions: [Partition]
+    public var policy: TopicPolicy
 
     init(_ wire: WireTopicDescription) {
+        policy = TopicPolicy(wire.policy)
         id = wire.id
         name = wire.name
         captures = wire.captures
@@ -28,25 +30,61 @@ public struct TopicDescription: Sendable, Equatable {
 
 /// A subscription as the server describes it.
 public struct SubscriptionDescription: Sendable, Equatable {
+    /// A partition of a topic, or a level of priority of an inbox.
     public struct Partition: Sendable, Equatable {
         /// Everything before this offset is done.
         public var acknowledged: UInt64
         public var nextOffset: UInt64
+        /// Messages that are not done, leased ones included.
+        public var backlog: UInt64
+        public var leased: UInt64
+        /// Messages that were delivered without success and wait for their next delivery.
+        public var retrying: UInt64
+        /// When the oldest of the backlog was stored; nil where there is none, or where it is not at hand.
+        public var oldestStoredAt: Microseconds?
     }
 
+    /// Never used again; names the subscription in receipts.
+    public var id: UInt32
     public var name: String
+    /// Empty for an inbox.
     public var topic: String
     public var createdAt: Microseconds
     /// Somebody reads it at this moment.
     public var isAttached: Bool
+    public var isInbox: Bool
+    public var isPaused: Bool
+    public var consumers: Int
+    public var policy: SubscriptionPolicy
     public var partitions: [Partition]
 
+    /// Messages that are not done.
+    public var backlog: UInt64 { partitions.reduce(0) { $0 &+ $1.backlog } }
+    public var leased: UInt64 { partitions.reduce(0) { $0 &+ $1.leased } }
+    public var retrying: UInt64 { partitions.reduce(0) { $0 &+ $1.retrying } }
+    /// When the oldest message that is not done was stored, as far as that is at hand.
+    public var oldestStoredAt: Microseconds? { partitions.compactMap(\.oldestStoredAt).min() }
+
     init(_ wire: WireSubscriptionDescription) {
+        id = wire.id
         name = wire.name
         topic = wire.topicName
         createdAt = wire.createdAt.rawValue
         isAttached = wire.isAttached
-        partitions = wire.partitions.map { Partition(acknowledged: $0.from, nextOffset: $0.next) }
+        isInbox = wire.flags.contains(.inbox)
+        isPaused = wire.flags.contains(.paused)
+        consumers = Int(wire.consumers)
+        policy = SubscriptionPolicy(wire.policy)
+        partitions = wire.lanes.map { lane in
+            Partition(
+                acknowledged: lane.acknowledged,
+                nextOffset: lane.next,
+                backlog: lane.backlog,
+                leased: lane.leased,
+                retrying: lane.retrying,
+                oldestStoredAt: lane.oldest == 0 ? nil : lane.oldest
+            )
+        }
     }
 }
 

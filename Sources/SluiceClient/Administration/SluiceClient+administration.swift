@@ -4,14 +4,17 @@ internal import NativeProtocol
 
 extension SluiceClient {
     /// Makes a topic. One that is there just like this is left as it is.
-    /// - Parameter captures: what it holds besides its own name and subtree: exact names, or subtrees written `a/b/#`.
+    /// - Parameters:
+    ///   - captures: what it holds besides its own name and subtree: exact names, or subtrees written `a/b/#`.
+    ///   - policy: what it keeps, and for how long.
     /// - Returns: the topic, and whether it is new.
     /// - Throws: `alreadyExists` where it is there with other settings, or another topic holds a part of it.
     @discardableResult
     public func createTopic(
         _ name: String,
         partitions: Int = 1,
-        captures: [String] = []
+        captures: [String] = [],
+        policy: TopicPolicy = TopicPolicy()
     ) async throws(SluiceClientError) -> (topic: TopicDescription, isNew: Bool) {
         guard let count = UInt16(exactly: partitions), captures.count <= Limits.capturesPerTopic else {
             throw SluiceClientError(
@@ -19,10 +22,14 @@ extension SluiceClient {
                 "\(partitions) partitions or \(captures.count) captures are too many"
             )
         }
+        let core = core
         let answer = try await core.call(.createTopic) { buffer in
-            CreateTopicBody(partitions: count, name: name, captures: captures).write(to: &buffer)
+            CreateTopicBody(partitions: count, name: name, captures: captures, policy: policy.wire)
+                .write(to: &buffer, version: core.version(.createTopic))
         } decode: { reader -> Created<TopicDescription>? in
-            guard let isNew = reader.u8(), let topic = WireTopicDescription(&reader) else { return nil }
+            guard let isNew = reader.u8(),
+                let topic = WireTopicDescription(&reader, version: core.version(.createTopic))
+            else { return nil }
             return Created(value: TopicDescription(topic), isNew: isNew != 0)
         }
         return (answer.value, answer.isNew)
@@ -38,63 +45,29 @@ extension SluiceClient {
     }
 
     public func describeTopic(_ name: String) async throws(SluiceClientError) -> TopicDescription {
-        try await core.call(.describeTopic) {
-            DescribeTopicBody(resolvesAddress: false, name: name).write(to: &$0)
-        } decode: {
-            WireTopicDescription(&$0).map(TopicDescription.init)
-        }
+        try await describeTopic(DescribeTopicBody(resolvesAddress: false, name: name))
     }
 
     /// The topic that an address belongs to: a topic's name, a name, or a filter with wildcards.
     public func describeTopic(holding address: String) async throws(SluiceClientError) -> TopicDescription {
-        try await core.call(.describeTopic) {
-            DescribeTopicBody(resolvesAddress: true, name: address).write(to: &$0)
+        try await describeTopic(DescribeTopicBody(resolvesAddress: true, name: address))
+    }
+
+    private func describeTopic(_ body: DescribeTopicBody) async throws(SluiceClientError) -> TopicDescription {
+        let core = core
+        return try await core.call(.describeTopic) {
+            body.write(to: &$0)
         } decode: {
-            WireTopicDescription(&$0).map(TopicDescription.init)
+            WireTopicDescription(&$0, version: core.version(.describeTopic)).map(TopicDescription.init)
         }
     }
 
     /// All topics, in the order of their names.
     public func listTopics() async throws(SluiceClientError) -> [TopicDescription] {
-        try await list(.listTopics) { WireTopicDescription(&$0).map(TopicDescription.init) }
-    }
-
-    /// Makes a subscription to a topic. One that is there just like this is left as it is.
-    /// - Returns: the subscription, and whether it is new.
-    @discardableResult
-    public func createSubscription(
-        _ name: String,
-        topic: String,
-        start: StartingPoint = .next
-    ) async throws(SluiceClientError) -> (subscription: SubscriptionDescription, isNew: Bool) {
-        let answer = try await core.call(.createSubscription) { buffer in
-            CreateSubscriptionBody(start: start.wire, name: name, address: topic).write(to: &buffer)
-        } decode: { reader -> Created<SubscriptionDescription>? in
-            guard let isNew = reader.u8(), let description = WireSubscriptionDescription(&reader) else { return nil }
-            return Created(value: SubscriptionDescription(description), isNew: isNew != 0)
+        let core = core
+        return try await list(.listTopics) {
+            WireTopicDescription(&$0, version: core.version(.listTopics)).map(TopicDescription.init)
         }
-        return (answer.value, answer.isNew)
-    }
-
-    public func deleteSubscription(_ name: String) async throws(SluiceClientError) {
-        try await core.call(.deleteSubscription, isRepeatable: false) { buffer in
-            NameBody(name: name).write(to: &buffer)
-        } decode: { _ in
-            ()
-        }
-    }
-
-    public func describeSubscription(_ name: String) async throws(SluiceClientError) -> SubscriptionDescription {
-        try await core.call(.describeSubscription) { buffer in
-            NameBody(name: name).write(to: &buffer)
-        } decode: {
-            WireSubscriptionDescription(&$0).map(SubscriptionDescription.init)
-        }
-    }
-
-    /// All subscriptions, in the order of their names.
-    public func listSubscriptions() async throws(SluiceClientError) -> [SubscriptionDescription] {
-        try await list(.listSubscriptions) { WireSubscriptionDescription(&$0).map(SubscriptionDescription.init) }
     }
 
     public func health() async throws(SluiceClientError) -> ServerHealth {
@@ -182,7 +155,7 @@ extension SluiceClient {
         }
     }
 
-    private func list<Entry: Sendable>(
+    func list<Entry: Sendable>(
         _ opcode: Opcode,
         _ decode: @escaping @Sendable (inout WireReader) -> Entry?
     ) async throws(SluiceClientError) -> [Entry] {
@@ -209,7 +182,7 @@ extension SluiceClient {
     }
 }
 
-private struct Created<Value: Sendable>: Sendable {
+struct Created<Value: Sendable>: Sendable {
     var value: Value
     var isNew: Bool
 }

@@ -61,6 +61,12 @@ final class ClientCore: @unchecked Sendable {
     private var participants: [ObjectIdentifier: any LinkParticipant] = [:]
     private var byHandle: [UInt32: any LinkParticipant] = [:]
     private(set) var hello: HelloResponse?
+    /// The newest version of each opcode that the server speaks.
+    private var serverVersions: [UInt16: UInt16] = [:]
+    /// Who is asked about open transactions, by owner.
+    private var transactionOwners: [String: (UInt64) -> Void] = [:]
+    /// Senders to addresses within transactions, kept for the next one.
+    private var transactionSenders: [String: TransactionSender] = [:]
 
     init(eventLoop: any EventLoop, configuration: ClientConfiguration, logger: Logger) {
         self.eventLoop = eventLoop
@@ -137,6 +143,8 @@ final class ClientCore: @unchecked Sendable {
         guard case .connecting = phase else { return link.close() }
         phase = .ready(link)
         self.hello = hello
+        serverVersions = [:]
+        for entry in hello.opcodes { serverVersions[entry.opcode] = entry.version }
         backoff.reset()
         attempts = 0
         lostAt = nil
@@ -145,9 +153,13 @@ final class ClientCore: @unchecked Sendable {
         for completion in waiting { completion(.success(hello)) }
         for correlation in unsent { send(correlation, link) }
         unsent = []
+        for owner in transactionOwners.keys { adopt(owner) { _ in } }
         for participant in participants.values { participant.linkReady(link) }
         link.flush()
     }
+
+    /// The version of an opcode's body that both sides speak; 0 where the server does not know the opcode.
+    func version(_ opcode: Opcode) -> UInt16 { min(opcode.version, serverVersions[opcode.rawValue] ?? 0) }
 
     func linkEnded(_ link: Link, _ error: SluiceClientError) {
         switch phase {
@@ -329,7 +341,53 @@ final class ClientCore: @unchecked Sendable {
         complete(frame.header.correlation, error.map { .failure(SluiceClientError($0)) } ?? .success(reader))
     }
 
-    func receivedPush(_ frame: Frame, _ opcode: Opcode) { byHandle[frame.header.handle]?.received(opcode, frame) }
+    func receivedPush(_ frame: Frame, _ opcode: Opcode) {
+        guard opcode == .transactionCheck else {
+            byHandle[frame.header.handle]?.received(opcode, frame)
+            return
+        }
+        var reader = WireReader(frame.body)
+        guard let check = TransactionCheckBody(&reader) else { return }
+        transactionOwners[check.owner]?(check.transaction)
+    }
+
+    // MARK: - Transactions
+
+    /// From now on `resolve` is asked about open transactions of this owner, also over other connections.
+    func adopt(
+        owner: String,
+        _ resolve: @escaping (UInt64) -> Void,
+        completion: @escaping (SluiceClientError?) -> Void
+    ) {
+        transactionOwners[owner] = resolve
+        adopt(owner, completion: completion)
+    }
+
+    private func adopt(_ owner: String, completion: @escaping (SluiceClientError?) -> Void) {
+        perform(.adoptTransactions, isRepeatable: false) {
+            $0.writeText(owner)
+        } completion: { result in
+            switch result {
+            case .success: completion(nil)
+            case .failure(let error): completion(error)
+            }
+        }
+        link?.flush()
+    }
+
+    func transactionSender(to address: String) -> TransactionSender {
+        if let sender = transactionSenders[address] { return sender }
+        let sender = TransactionSender(core: self, address: address)
+        // Who sends to ever new addresses opens them again now and then.
+        if transactionSenders.count >= Self.mostTransactionSenders {
+            for sender in transactionSenders.values { sender.close() }
+            transactionSenders = [:]
+        }
+        transactionSenders[address] = sender
+        return sender
+    }
+
+    private static let mostTransactionSenders = 64
 
     func readEnded(_ link: Link) {
         guard case .ready(let current) = phase, current === link else { return }

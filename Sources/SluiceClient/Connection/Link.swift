@@ -36,7 +36,7 @@ final class Link: ChannelInboundHandler {
     private func begin() {
         Preamble().write(to: &out)
         out.writeFrame(FrameHeader(.request, .hello, correlation: ClientSession.helloCorrelation)) { buffer in
-            HelloRequest(clientName: clientName, clientVersion: "1").write(to: &buffer)
+            HelloRequest(clientName: clientName, clientVersion: "1", opcodes: OpcodeVersion.newer).write(to: &buffer)
         }
         flush()
     }

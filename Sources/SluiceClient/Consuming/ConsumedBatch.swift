@@ -14,7 +14,7 @@ public struct ConsumedBatch: Sendable, Sequence {
     public let nextOffset: UInt64
     /// The credit that it used, and the attachment that it came by.
     let creditMessages: UInt64
-    let creditBytes: UInt64
+    var creditBytes: UInt64
     let attachment: Int
 
     /// - Parameters:
@@ -92,7 +92,10 @@ public struct ConsumedBatch: Sendable, Sequence {
             cursor = view?.records
         }
 
-        public mutating func next() -> Message? {
+        public mutating func next() -> Message? { nextIndexed()?.message }
+
+        /// The next message and its index in the batch.
+        mutating func nextIndexed() -> (message: Message, index: UInt32)? {
             while true {
                 guard let place = cursor?.index else { return nil }
                 let index = UInt32(truncatingIfNeeded: place)
@@ -102,7 +105,7 @@ public struct ConsumedBatch: Sendable, Sequence {
                 }
                 guard let record = cursor?.next() else { return nil }
                 if let ranges, index < ranges[range].lowerBound { continue }
-                return Message(
+                let message = Message(
                     storage: storage,
                     record: record,
                     partition: partition,
@@ -110,6 +113,7 @@ public struct ConsumedBatch: Sendable, Sequence {
                     baseTime: baseTime,
                     appendTime: appendTime
                 )
+                return (message, index)
             }
         }
     }

@@ -68,7 +68,10 @@ final class ConsumerDriver: LinkParticipant, @unchecked Sendable {
         core.perform(.describeTopic, isRepeatable: false) { buffer in
             DescribeTopicBody(resolvesAddress: true, name: address).write(to: &buffer)
         } completion: { result in
-            switch result.decoded(.describeTopic, { WireTopicDescription(&$0) }) {
+            switch result.decoded(
+                .describeTopic,
+                { WireTopicDescription(&$0, version: self.core.version(.describeTopic)) }
+            ) {
             case .failure(let error): self.openFailed(error)
             case .success(let description): self.found(description)
             }

@@ -34,7 +34,7 @@ public struct Message: @unchecked Sendable {
     private let storage: BatchStorage
     private let record: RecordView
     public let partition: Int
-    public let offset: UInt64
+    public private(set) var offset: UInt64
     private let baseTime: UInt64
     private let appendTime: UInt64
 
@@ -52,6 +52,13 @@ public struct Message: @unchecked Sendable {
         self.offset = offset
         self.baseTime = baseTime
         self.appendTime = appendTime
+    }
+
+    /// The same message, where its place is known otherwise than by its batch.
+    func at(offset: UInt64) -> Message {
+        var message = self
+        message.offset = offset
+        return message
     }
 
     public var topic: String { storage.topic }

@@ -190,7 +190,12 @@ final class Accumulator: Sendable {
             for waiter in outcome.batch.waiters {
                 waiter.resume(
                     outcome.result.map {
-                        Receipt(partition: outcome.batch.partition, offset: $0 &+ UInt64(waiter.index))
+                        Receipt(
+                            partition: outcome.batch.partition,
+                            baseOffset: $0,
+                            index: UInt32(truncatingIfNeeded: waiter.index),
+                            scheduled: outcome.scheduled
+                        )
                     }
                 )
             }

@@ -8,6 +8,8 @@ public struct OutgoingMessage: Sendable {
     /// Messages with the same key go to the same partition and keep their order.
     public var orderingKey: [UInt8]?
     public var properties = MessageProperties()
+    /// It is kept as the last value of its name.
+    public var isRetained = false
 
     public init(_ body: [UInt8], routingKey: String? = nil, orderingKey: [UInt8]? = nil) {
         self.body = body
@@ -46,6 +48,10 @@ public struct MessageProperties: Sendable, Equatable {
     public var priority: UInt8?
     /// When it is no longer wanted, in µs since 1970.
     public var expiresAtMicroseconds: UInt64?
+    /// When it is to be delivered, not before, in µs since 1970; nil for at once.
+    public var deliverAtMicroseconds: UInt64?
+    /// It deletes the last value of its name or ordering key.
+    public var isTombstone = false
     public var user: [User] = []
 
     public init() {}
@@ -57,6 +63,7 @@ public struct MessageProperties: Sendable, Equatable {
         if let correlationID { correlationID.withUnsafeBytes { writer.append(.correlationID, $0) } }
         if let replyTo { writer.append(.replyTo, replyTo) }
         if let expiresAtMicroseconds { writer.append(.expiry, number: expiresAtMicroseconds) }
+        if let deliverAtMicroseconds { writer.append(.deliverAt, number: deliverAtMicroseconds) }
         if let priority { writer.append(.priority, byte: priority) }
         if let messageID { writer.append(.messageID, messageID) }
         if let traceparent { writer.append(.traceparent, traceparent) }
@@ -64,6 +71,7 @@ public struct MessageProperties: Sendable, Equatable {
         if let tag { writer.append(.tag, tag) }
         for key in keys { writer.append(.key, key) }
         if let contentEncoding { writer.append(.contentEncoding, contentEncoding) }
+        if isTombstone { writer.append(.tombstone, "") }
         for entry in user { writer.appendUser(name: entry.name, value: entry.value) }
     }
 
@@ -77,6 +85,8 @@ public struct MessageProperties: Sendable, Equatable {
             case .replyTo: replyTo = text()
             case .expiry: if value.count == 8 { expiresAtMicroseconds = value.load64(0) }
             case .priority: priority = value.first
+            case .deliverAt: if value.count == 8 { deliverAtMicroseconds = value.load64(0) }
+            case .tombstone: isTombstone = true
             case .messageID: messageID = text()
             case .traceparent: traceparent = text()
             case .tracestate: tracestate = text()
@@ -88,7 +98,7 @@ public struct MessageProperties: Sendable, Equatable {
                 user.append(
                     User(name: String(decoding: name, as: UTF8.self), value: String(decoding: content, as: UTF8.self))
                 )
-            case .deliverAt, .origin, .payloadIsText, .tombstone, nil: break
+            case .origin, .payloadIsText, nil: break
             }
         }
     }

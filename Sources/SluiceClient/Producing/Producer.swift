@@ -1,4 +1,3 @@
-internal import Glibc
 internal import MessageModel
 internal import NIOCore
 internal import NativeProtocol
@@ -143,6 +142,7 @@ public final class Producer: Sendable {
     private func offer(_ message: OutgoingMessage, _ waiter: Waiter?) throws(SluiceClientError) -> Bool {
         var fields = RecordFields()
         fields.born = Self.now()
+        fields.isRetained = message.isRetained
         var writer = PropertyWriter(capacity: 64)
         if !message.properties.isEmpty { message.properties.write(to: &writer) }
         let key = message.routingKey.map { Array($0.utf8) }
@@ -176,7 +176,7 @@ public final class Producer: Sendable {
             fields.routingKey = name.routingKey
             fields.hasAbsoluteName = name.isAbsolute
         }
-        try check(fields)
+        if let problem = Self.problem(fields) { throw problem }
         let partition: Int?
         switch options.partitioning {
         case .roundRobin: partition = nil
@@ -193,16 +193,18 @@ public final class Producer: Sendable {
         }
     }
 
-    private func check(_ fields: RecordFields) throws(SluiceClientError) {
+    /// What is too large about a message.
+    static func problem(_ fields: RecordFields) -> SluiceClientError? {
         if let key = fields.orderingKey, key.count > Limits.orderingKeyBytes {
-            throw SluiceClientError(.tooLarge, "an ordering key has at most \(Limits.orderingKeyBytes) bytes")
+            return SluiceClientError(.tooLarge, "an ordering key has at most \(Limits.orderingKeyBytes) bytes")
         }
         if fields.properties.count > Limits.propertiesBytes {
-            throw SluiceClientError(.tooLarge, "a message's properties have at most \(Limits.propertiesBytes) bytes")
+            return SluiceClientError(.tooLarge, "a message's properties have at most \(Limits.propertiesBytes) bytes")
         }
         if BatchBuilder.sizeBound(fields) > Limits.batchBytes - BatchLayout.headerBytes {
-            throw SluiceClientError(.tooLarge, "a message has at most \(Limits.batchBytes - (1 << 10)) bytes")
+            return SluiceClientError(.tooLarge, "a message has at most \(Limits.batchBytes - (1 << 10)) bytes")
         }
+        return nil
     }
 
     private func hash(_ fields: RecordFields, _ routingKey: UnsafeRawBufferPointer?) -> UInt32 {
@@ -216,10 +218,8 @@ public final class Producer: Sendable {
         core.eventLoop.execute { driver.wake(wake) }
     }
 
-    private static func now() -> Timestamp {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Timestamp(rawValue: UInt64(max(0, time.tv_sec)) * 1_000_000 + UInt64(max(0, time.tv_nsec)) / 1_000)
+    static func now() -> Timestamp {
+        Timestamp(rawValue: SystemClock.microseconds())
     }
 }
 

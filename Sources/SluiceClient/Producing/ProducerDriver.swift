@@ -147,21 +147,14 @@ final class ProducerDriver: LinkParticipant, @unchecked Sendable {
     func received(_ opcode: Opcode, _ frame: Frame) {
         guard opcode == .produceAck else { return }
         var reader = WireReader(frame.body)
-        guard let ack = ProduceAck(&reader) else {
+        guard let ack = ProduceAck(&reader, version: core.version(.produceAck)) else {
             return receivedStrayError(SluiceClientError(.protocolViolation, "an acknowledgement is malformed"))
         }
         guard !ack.status.isOK else {
             for run in ack.runs { outcomes += state.acknowledged(partition: Int(ack.partition), run: run) }
             return
         }
-        var statusReader = WireReader(frame.body)
-        var error = SluiceError(ack.status.code ?? .internal, (ack.status.code ?? .internal).rendering.title)
-        if frame.header.flags.contains(.tail), statusReader.raw(24 + ack.runs.count * ProduceAck.Run.byteCount) != nil {
-            while let (id, value) = Tail.next(&statusReader) {
-                if id == Tail.message { error.message = String(decoding: value, as: UTF8.self) }
-                if id == Tail.hint { error.hint = String(decoding: value, as: UTF8.self) }
-            }
-        }
+        let error = ack.refusal(frame) ?? SluiceError(.internal, ErrorCode.internal.rendering.title)
         for run in ack.runs {
             state.refused(
                 partition: Int(ack.partition),

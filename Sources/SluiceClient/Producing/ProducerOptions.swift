@@ -1,4 +1,5 @@
 internal import MessageModel
+internal import NativeProtocol
 
 /// How a producer gathers and sends.
 public struct ProducerOptions: Sendable {
@@ -49,5 +50,39 @@ public struct ProducerOptions: Sendable {
 /// Where a message was stored.
 public struct Receipt: Sendable, Hashable {
     public var partition: Int
+    /// Its place in the partition. `UInt64.max` where it has none yet, because it waits for its time or for its
+    /// transaction.
     public var offset: UInt64
+    /// By which a message that waits for its time can be withdrawn, see `SluiceClient.cancelScheduled`.
+    public var scheduledID: ScheduledMessageID?
+
+    /// It has no offset yet.
+    public var isWaiting: Bool { offset == ProduceAck.Run.waits }
+
+    init(partition: Int, baseOffset: UInt64, index: UInt32, scheduled: WireScheduledID?) {
+        self.partition = partition
+        let waits = baseOffset == ProduceAck.Run.waits
+        offset = waits ? baseOffset : baseOffset &+ UInt64(index)
+        scheduledID = scheduled.map { ScheduledMessageID(position: $0.position, record: $0.record &+ index) }
+    }
+}
+
+/// Names a message that waits for its time. Its text can be stored.
+public struct ScheduledMessageID: Sendable, Hashable, LosslessStringConvertible {
+    let position: UInt64
+    let record: UInt32
+
+    init(position: UInt64, record: UInt32) {
+        self.position = position
+        self.record = record
+    }
+
+    public init?(_ description: String) {
+        let parts = description.split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 2, let position = UInt64(parts[0], radix: 16), let record = UInt32(parts[1], radix: 16)
+        else { return nil }
+        self.init(position: position, record: record)
+    }
+
+    public var description: String { String(position, radix: 16) + "-" + String(record, radix: 16) }
 }

@@ -36,6 +36,8 @@ struct ProducerState {
         var batch: SealedBatch
         /// The offset of its first message.
         var result: Result<UInt64, SluiceClientError>
+        /// Of its first message, where it waits for its time.
+        var scheduled: WireScheduledID?
     }
 
     private struct Partition {
@@ -140,7 +142,14 @@ struct ProducerState {
             guard batch.recordCount <= run.count - done else { break }
             if place > 0 { partitions[partition].isBroken = true }
             remove(partition, place)
-            outcomes.append(Outcome(batch: batch, result: .success(run.baseOffset &+ UInt64(done))))
+            let waits = run.baseOffset == ProduceAck.Run.waits
+            outcomes.append(
+                Outcome(
+                    batch: batch,
+                    result: .success(waits ? run.baseOffset : run.baseOffset &+ UInt64(done)),
+                    scheduled: run.scheduled
+                )
+            )
             done += batch.recordCount
         }
         return outcomes

@@ -9,10 +9,14 @@ enum DeliveryChange: Equatable {
     case leasedUntil(Range<UInt64>, Timestamp)
     /// To be delivered again, not before a time.
     case released(Range<UInt64>, until: Timestamp?, countsAttempt: Bool)
+    /// Not to be delivered any more: on its way to the dead letters.
+    case condemned(Range<UInt64>, reason: String)
 
     var range: Range<UInt64> {
         switch self {
-        case .done(let range), .leased(let range), .leasedUntil(let range, _), .released(let range, _, _): range
+        case .done(let range), .leased(let range), .leasedUntil(let range, _), .released(let range, _, _),
+            .condemned(let range, _):
+            range
         }
     }
 
@@ -25,6 +29,7 @@ enum DeliveryChange: Equatable {
         case releasedUncounted = 5
         case delayed = 6
         case delayedUncounted = 7
+        case condemned = 8
     }
 
     fileprivate var code: Code {
@@ -34,13 +39,14 @@ enum DeliveryChange: Equatable {
         case .leasedUntil: .leasedUntil
         case .released(_, nil, let countsAttempt): countsAttempt ? .released : .releasedUncounted
         case .released(_, _, let countsAttempt): countsAttempt ? .delayed : .delayedUncounted
+        case .condemned: .condemned
         }
     }
 
     fileprivate var time: Timestamp? {
         switch self {
         case .leasedUntil(_, let time), .released(_, let time?, _): time
-        case .done, .leased, .released: nil
+        case .done, .leased, .released, .condemned: nil
         }
     }
 
@@ -56,6 +62,8 @@ enum DeliveryChange: Equatable {
         case (.released(_, let time, let counts), .released(_, let other, let otherCounts))
         where time == other && counts == otherCounts:
             return .released(whole, until: time, countsAttempt: counts)
+        case (.condemned(_, let reason), .condemned(_, let other)) where reason == other:
+            return .condemned(whole, reason: reason)
         default: return nil
         }
     }
@@ -70,8 +78,11 @@ struct LaneKey: Hashable {
 /// Gathers the changes of delivery states for one record of the log, in a few bytes each.
 ///
 /// A code, then for `lane` the subscription and the lane, otherwise the distance of the range's beginning from the end of
-/// the one before in the same lane (zigzag), its length, and where the code says so a time in µs. Numbers are varints.
+/// the one before in the same lane (zigzag), its length, and where the code says so a time in µs, or the length of a text
+/// and the text. Numbers are varints.
 struct DeliveryJournal {
+    /// Longer reasons are cut.
+    private static let reasonBytes = 256
     /// A record holds about so much: what is more goes into several.
     private let recordBytes: Int
     /// What fills records of its own.
@@ -132,6 +143,11 @@ struct DeliveryJournal {
         write(UInt64(bitPattern: (distance << 1) ^ (distance >> 63)))
         write(range.upperBound - range.lowerBound)
         if let time = change.time { write(time.rawValue) }
+        if case .condemned(_, let reason) = change {
+            let text = reason.utf8.prefix(Self.reasonBytes)
+            write(UInt64(text.count))
+            bytes.append(contentsOf: text)
+        }
         cursor = range.upperBound
     }
 
@@ -174,8 +190,15 @@ struct DeliveryJournal {
                 guard let value = Varint.read(bytes, &position) else { return false }
                 time = Timestamp(rawValue: value)
             }
+            var reason = ""
+            if code == .condemned {
+                guard let length = Varint.readLength(bytes, &position) else { return false }
+                reason = String(decoding: bytes.slice(position..<position + length), as: UTF8.self)
+                position += length
+            }
             switch code {
             case .lane: break
+            case .condemned: body(lane, .condemned(first..<end, reason: reason))
             case .done: body(lane, .done(first..<end))
             case .leased: body(lane, .leased(first..<end))
             case .leasedUntil: body(lane, .leasedUntil(first..<end, time))
@@ -206,6 +229,10 @@ extension DeliveryState {
         case .released(let range, let until, let countsAttempt):
             takeLeases(in: range, owner: nil, into: &pieces)
             for piece in pieces { release(piece, until: until, countsAttempt: countsAttempt) }
+        case .condemned(let range, _):
+            takeLeases(in: range, owner: nil, into: &pieces)
+            for piece in pieces { condemn(piece.range, attempt: piece.attempt) }
+            condemn(range, attempt: nil)
         }
     }
 

@@ -56,7 +56,12 @@ struct DeliveryState {
     // MARK: Looking
 
     /// Messages before `end` that are not done.
-    func backlog(before end: UInt64) -> UInt64 { end > watermark ? end - watermark - done.count : 0 }
+    func backlog(before end: UInt64) -> UInt64 {
+        guard end > watermark else { return 0 }
+        // An inbox that is full lets go of messages that nobody sees yet.
+        let finished = done.last.map { $0 < end } ?? true ? done.count : done.count(in: watermark..<end)
+        return end - watermark - finished
+    }
 
     func isDone(_ sequence: UInt64) -> Bool { sequence < watermark || done.contains(sequence) }
 
@@ -277,7 +282,19 @@ struct DeliveryState {
         if let attempt { for sequence in range { failed[sequence] = attempt } }
         ready.remove(range)
         for sequence in range where !delayed.isEmpty { delayed[sequence] = nil }
-        dying.insert(range)
+        // What is done already stays so.
+        insertOpen(range, into: \.dying)
+        // Nor is it to be delivered when it is come by.
+        if range.upperBound > scan { insertOpen(max(range.lowerBound, scan)..<range.upperBound, into: \.taken) }
+    }
+
+    private mutating func insertOpen(_ range: Range<UInt64>, into set: WritableKeyPath<DeliveryState, RangeSet>) {
+        var start = max(range.lowerBound, watermark)
+        while start < range.upperBound {
+            let next = done.firstRange(from: start) ?? range.upperBound..<range.upperBound
+            self[keyPath: set].insert(start..<max(start, min(next.lowerBound, range.upperBound)))
+            start = max(next.upperBound, start)
+        }
     }
 
     /// Makes those ready whose delay is over.
@@ -307,8 +324,7 @@ struct DeliveryState {
             for sequence in lease.range where !isDone(sequence) { failed[sequence] = lease.attempt }
         }
         ready.removeAll()
-        dying.removeAll()
-        taken.removeAll()
+        taken = dying
         gate.removeAll()
         scan = watermark
         for lease in leases {
@@ -345,6 +361,8 @@ extension DeliveryState {
             writer.write64(sequence)
             writer.write64(until.rawValue)
         }
+        writer.write32(UInt32(dying.ranges.count))
+        for range in dying.ranges { writer.write(range) }
     }
 
     /// Nil where the bytes end early or make no sense.
@@ -378,6 +396,11 @@ extension DeliveryState {
         for _ in 0..<delayedCount {
             guard let sequence = reader.read64(), let until = reader.read64() else { return nil }
             delay(sequence, until: Timestamp(rawValue: until))
+        }
+        guard let dyingCount = reader.read32() else { return nil }
+        for _ in 0..<dyingCount {
+            guard let range = reader.readRange() else { return nil }
+            dying.insert(range)
         }
     }
 }

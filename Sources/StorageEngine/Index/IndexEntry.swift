@@ -139,6 +139,22 @@ struct PartitionIndex {
         Self.firstIndex(in: entries.indices) { !key.isBehind(entries[$0]) }
     }
 
+    /// The first entry in memory that is not behind `key`; nil where all are.
+    /// - Parameter hint: the place that was found last, which is often right, or the one before.
+    func entry(notBehind key: IndexKey, hint: inout Int) -> IndexEntry? {
+        let range = entries.indices
+        if range.contains(hint) {
+            if !key.isBehind(entries[hint]) {
+                if hint == range.lowerBound || key.isBehind(entries[hint - 1]) { return entries[hint] }
+            } else if hint + 1 < range.upperBound, !key.isBehind(entries[hint + 1]) {
+                hint += 1
+                return entries[hint]
+            }
+        }
+        hint = firstEntry(notBehind: key)
+        return hint < range.upperBound ? entries[hint] : nil
+    }
+
     /// The place of the first run that is not behind `key`; nil where what is searched for is in memory.
     func firstRun(notBehind key: IndexKey) -> Int? {
         let index = Self.firstIndex(in: 0..<runs.count) { !key.isBehind(runs[$0]) }

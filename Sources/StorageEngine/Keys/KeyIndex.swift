@@ -60,9 +60,10 @@ struct KeyIndex {
 
     init(base: UInt64) { self.base = base }
 
-    /// What a key or message id of a topic is kept as.
-    static func hash(_ kind: KeyKind, _ bytes: UnsafeRawBufferPointer, topic: TopicID, _ hash: KeyedHash) -> UInt64 {
-        hash.hash(bytes, domain: UInt64(topic.rawValue) << 8 | UInt64(kind.rawValue)).low
+    /// What a key or message id of a tenant is kept as: the same for all its topics, so that one look-up finds it in
+    /// each of them.
+    static func hash(_ kind: KeyKind, _ bytes: UnsafeRawBufferPointer, tenant: TenantID, _ hash: KeyedHash) -> UInt64 {
+        hash.hash(bytes, domain: UInt64(tenant.rawValue) << 8 | UInt64(kind.rawValue)).low
     }
 
     /// The memory that it holds.
@@ -98,6 +99,20 @@ struct KeyIndex {
             found.append(entry.match(base: base))
         }
         return found
+    }
+
+    /// Calls `body` with every entry; adding them in this order makes the same index again.
+    func forEach(_ body: (KeyEntry) -> Void) {
+        for bucket in entries { bucket.forEach(body) }
+    }
+
+    mutating func append(_ entry: KeyEntry) {
+        append(
+            hash: entry.hash,
+            time: entry.time,
+            position: base &+ entry.place >> 16,
+            record: UInt16(truncatingIfNeeded: entry.place)
+        )
     }
 
     /// A bucket's entries in the order of key files; the buckets one after the other are in that order, too.

@@ -48,6 +48,10 @@ package enum LogRecord {
         case transactionChanged = 14
         /// Held messages were withdrawn, see `Withdrawal`.
         case withdrawn = 15
+        /// A batch of a producer of which nothing was stored, see `ProducerSkip`.
+        case producerSkipped = 24
+        /// What a partition of a compacted topic lets go, see `PartitionCompaction`.
+        case partitionCompacted = 25
     }
 
     /// What a batch record has before the batch.

@@ -17,6 +17,12 @@ struct DeduplicationWindow {
         var offset: UInt64
     }
 
+    /// What is kept of an id.
+    struct Hash: Hashable {
+        var low: UInt64
+        var more: UInt16
+    }
+
     private struct Entry: Equatable {
         var hash: UInt64
         var offset: UInt64
@@ -82,12 +88,20 @@ struct DeduplicationWindow {
             + tables.reduce(0) { $0 + $1.slots.capacity * 4 + MemoryLayout<Table>.stride }
     }
 
+    static func hash(_ id: UnsafeRawBufferPointer, _ keyed: KeyedHash) -> Hash {
+        let (low, high) = keyed.hash(id)
+        return Hash(low: low, more: UInt16(truncatingIfNeeded: high))
+    }
+
     /// Where the message with this id was stored; nil where the id is not known.
     func check(_ id: UnsafeRawBufferPointer, now: UInt64) -> Place? {
+        count > 0 ? check(Self.hash(id, hash), now: now) : nil
+    }
+
+    func check(_ id: Hash, now: UInt64) -> Place? {
         guard count > 0 else { return nil }
-        let (low, high) = hash.hash(id)
-        let table = table(of: low)
-        guard let slot = slot(of: low, moreHash: UInt16(truncatingIfNeeded: high), in: table) else { return nil }
+        let table = table(of: id.low)
+        guard let slot = slot(of: id.low, moreHash: id.more, in: table) else { return nil }
         let entry = entry(numbered: tables[table].slots[slot])
         guard !hasExpired(entry, now: now >> Self.tickShift) else { return nil }
         return Place(partition: entry.partition, offset: entry.offset)
@@ -95,19 +109,22 @@ struct DeduplicationWindow {
 
     /// Makes an id known. One that is there already counts from now on, with its new place.
     mutating func insert(_ id: UnsafeRawBufferPointer, at place: Place, now: UInt64) {
+        insert(Self.hash(id, hash), at: place, now: now)
+    }
+
+    mutating func insert(_ id: Hash, at place: Place, now: UInt64) {
         guard limit > 0 else { return }
         // The order of entries is that of their times, also where a clock steps back.
         let time = max(now >> Self.tickShift, newest)
         expire(tick: time)
         while count >= limit { removeOldest() }
         newest = time
-        let (low, high) = hash.hash(id)
         append(
             Entry(
-                hash: low,
+                hash: id.low,
                 offset: place.offset,
                 time: UInt32(truncatingIfNeeded: time),
-                moreHash: UInt16(truncatingIfNeeded: high),
+                moreHash: id.more,
                 partition: place.partition
             )
         )

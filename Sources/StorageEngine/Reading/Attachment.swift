@@ -25,7 +25,7 @@ final class Attachment: ReaderOwner {
     var isDetached = false
     /// The reader that has its turn first, so that no partition starves another.
     var nextReader = 0
-    weak var shard: Shard?
+    unowned let shard: Shard
 
     init(
         session: UInt64,
@@ -66,7 +66,7 @@ final class Attachment: ReaderOwner {
     /// As whose leases are known what it is given.
     var owner: UInt64 { leaseOwner == .receipt ? DeliveryState.receiptOwner : serial }
 
-    func readerBecameReady(_ reader: SequenceReader) { shard?.enqueue(self) }
+    func readerBecameReady(_ reader: SequenceReader) { shard.enqueue(self) }
 
     private static func sum(_ credit: Int64, _ more: UInt64) -> Int64 {
         let (sum, overflow) = credit.addingReportingOverflow(Int64(clamping: more))
@@ -84,7 +84,7 @@ final class FetchTask: ReaderOwner {
     var bytes: [UInt8] = []
     var isQueued = false
     var isDone = false
-    weak var shard: Shard?
+    unowned let shard: Shard
 
     init(
         session: UInt64,
@@ -103,7 +103,7 @@ final class FetchTask: ReaderOwner {
         reader.owner = self
     }
 
-    func readerBecameReady(_ reader: SequenceReader) { shard?.enqueue(self) }
+    func readerBecameReady(_ reader: SequenceReader) { shard.enqueue(self) }
 }
 
 /// A search for the first message that was stored at a time or later, in each of some partitions.
@@ -115,7 +115,7 @@ final class TimeSearch: ReaderOwner {
     /// Called once all are found.
     let completion: (Shard, [(offset: UInt64, time: Timestamp)]) -> Void
     var isQueued = false
-    weak var shard: Shard?
+    unowned let shard: Shard
 
     init(
         time: Timestamp,
@@ -131,5 +131,5 @@ final class TimeSearch: ReaderOwner {
         for reader in readers { reader.owner = self }
     }
 
-    func readerBecameReady(_ reader: SequenceReader) { shard?.enqueue(self) }
+    func readerBecameReady(_ reader: SequenceReader) { shard.enqueue(self) }
 }

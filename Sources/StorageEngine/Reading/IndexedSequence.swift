@@ -33,6 +33,9 @@ final class IndexedSequence {
     var visibleOffset: UInt64 = 0
     /// What was let go ends here.
     var trimmedOffset: UInt64 = 0
+    /// Messages that a compacted topic has let go: readers pass over them, and only messages outside of it keep their
+    /// records alive.
+    var dropped = RangeSet()
     var isDeleted = false
     /// Readers that have seen everything visible.
     var waiters: [SequenceReader] = []
@@ -40,7 +43,7 @@ final class IndexedSequence {
     var lastSegment = UInt64.max
 
     /// The inbox that it belongs to, which is told when it grows.
-    private(set) weak var inbox: Subscription?
+    private(set) unowned var inbox: Subscription?
 
     init(_ id: SequenceID, inbox: Subscription? = nil) {
         self.id = id
@@ -49,6 +52,17 @@ final class IndexedSequence {
 
     /// The oldest offset that is there.
     var firstOffset: UInt64 { max(trimmedOffset, index.firstOffset ?? nextOffset) }
+
+    /// Whether an entry has messages that are still there.
+    func isLive(_ entry: IndexEntry) -> Bool {
+        guard entry.nextOffset > trimmedOffset else { return false }
+        return dropped.isEmpty || dropped.count(in: entry.baseOffset..<entry.nextOffset) < UInt64(entry.count)
+    }
+
+    /// The end of what the index knows of.
+    var indexedOffset: UInt64 {
+        max(trimmedOffset, index.entries.last?.nextOffset ?? index.runs.last?.nextOffset ?? 0)
+    }
 
     /// The partition that this is, in whose name its messages are delivered.
     var partition: PartitionID { PartitionID(topic: TopicID(rawValue: id.number), index: id.index) }

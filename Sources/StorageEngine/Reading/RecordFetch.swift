@@ -12,20 +12,35 @@ final class RecordFetch: ColdClient {
     private var bytes: [UInt8] = []
     private var isOutstanding = false
     /// Called with each record's place in `wanted`, in order; nil for one that cannot be read. Lent.
-    private let visit: (Shard, Int, StoredBatch?) -> Void
+    private let visit: (Shard, Int, LogRecord.View?) -> Void
     private let completion: (Shard) -> Void
     var isQueued = false
 
+    /// Reads records of any kind.
     init(
-        _ wanted: [UInt64],
+        records wanted: [UInt64],
         readBytes: Int,
-        visit: @escaping (Shard, Int, StoredBatch?) -> Void,
+        visit: @escaping (Shard, Int, LogRecord.View?) -> Void,
         completion: @escaping (Shard) -> Void
     ) {
         self.wanted = wanted
         length = readBytes
         self.visit = visit
         self.completion = completion
+    }
+
+    /// Reads records with batches; one of another kind is as good as one that cannot be read.
+    convenience init(
+        _ wanted: [UInt64],
+        readBytes: Int,
+        visit: @escaping (Shard, Int, StoredBatch?) -> Void,
+        completion: @escaping (Shard) -> Void
+    ) {
+        self.init(records: wanted, readBytes: readBytes) { shard, place, view in
+            visit(shard, place, view.flatMap { StoredBatch($0) })
+        } completion: {
+            completion($0)
+        }
     }
 
     /// Goes on until the device has to be asked.
@@ -66,13 +81,8 @@ final class RecordFetch: ColdClient {
         let place = next
         next += 1
         length = shard.options.coldReadBytes
-        guard let bytes,
-            let view = LogRecord.View(prefixOf: bytes, position: position, identity: shard.options.logIdentity)
-        else {
-            visit(shard, place, nil)
-            return
-        }
-        visit(shard, place, StoredBatch(view))
+        let identity = shard.options.logIdentity
+        visit(shard, place, bytes.flatMap { LogRecord.View(prefixOf: $0, position: position, identity: identity) })
     }
 
     func received(_ result: Result<[UInt8], DeviceError>, shard: Shard) {

@@ -48,7 +48,8 @@ final class SequenceReader: ColdClient {
     }
 
     let sequence: IndexedSequence
-    weak var owner: (any ReaderOwner)?
+    /// Told when it can go on. It lets go of this reader, or ends this, before it goes.
+    var owner: (any ReaderOwner)?
     /// The offset that is read next.
     private(set) var offset: UInt64
     /// What the device was asked for and has not answered.
@@ -89,6 +90,17 @@ final class SequenceReader: ColdClient {
     /// Reads the batch at `offset`.
     func next(log: CommitLog, requests: inout ColdRequests) -> Outcome {
         guard outstanding == nil else { return .pending }
+        while true {
+            if let gap = sequence.dropped.range(holding: offset) { seek(gap.upperBound) }
+            let start = offset
+            let outcome = read(log: log, requests: &requests)
+            // Nothing of what was found is there any more.
+            if case .pending = outcome, outstanding == nil, offset > start { continue }
+            return outcome
+        }
+    }
+
+    private func read(log: CommitLog, requests: inout ColdRequests) -> Outcome {
         guard offset < sequence.visibleOffset else { return .atEnd }
         guard let entry = entry(for: .offset(offset), log: log, requests: &requests) else {
             if let damagedRun {
@@ -146,12 +158,40 @@ final class SequenceReader: ColdClient {
             guard stored.batch.baseOffset == entry.baseOffset, stored.batch.recordCount == Int(entry.count) else {
                 return damaged
             }
-            return .batch(stored.batch, place)
+            guard hasGaps(entry) else { return .batch(stored.batch, place) }
+        }
+        var entry = entry
+        if hasGaps(entry) {
+            guard let rest = part(of: entry) else {
+                seek(entry.nextOffset)
+                return .pending
+            }
+            entry = rest
+            place.baseOffset = entry.baseOffset
+            place.count = Int(entry.count)
         }
         // It became visible later than it was stored, and got its offset then.
         guard let batch = restamp(stored.batch, entry) else { return damaged }
         place.first = 0
         return .batch(batch, place)
+    }
+
+    private func hasGaps(_ entry: IndexEntry) -> Bool {
+        !sequence.dropped.isEmpty
+            && sequence.dropped.firstRange(from: entry.baseOffset).map { $0.lowerBound < entry.nextOffset } == true
+    }
+
+    /// The messages of an entry that are still there and follow each other, from `offset` on; nil where none is.
+    private func part(of entry: IndexEntry) -> IndexEntry? {
+        var first = max(offset, entry.baseOffset)
+        if let gap = sequence.dropped.range(holding: first) { first = gap.upperBound }
+        guard first < entry.nextOffset else { return nil }
+        let end = min(entry.nextOffset, sequence.dropped.firstRange(from: first)?.lowerBound ?? .max)
+        var part = entry
+        part.baseOffset = first
+        part.first += UInt16(first - entry.baseOffset)
+        part.count = UInt16(end - first)
+        return part
     }
 
     private func restamp(_ batch: BatchView, _ entry: IndexEntry) -> BatchView? {
@@ -178,9 +218,8 @@ final class SequenceReader: ColdClient {
 
     /// The first entry that is not behind `key`; nil where there is none, or where the device was asked for it.
     func entry(for key: IndexKey, log: CommitLog, requests: inout ColdRequests) -> IndexEntry? {
-        let index = sequence.index
-        if let runIndex = index.firstRun(notBehind: key) {
-            let run = index.runs[runIndex]
+        if !sequence.index.runs.isEmpty, let runIndex = sequence.index.firstRun(notBehind: key) {
+            let run = sequence.index.runs[runIndex]
             if coldRun == run, let first = coldEntries.first, key == coldKey || !isBefore(first, key),
                 let last = coldEntries.last, !key.isBehind(last)
             {
@@ -196,20 +235,7 @@ final class SequenceReader: ColdClient {
             search(run, low: 0, high: Int(run.count) - 1, key: key, requests: &requests)
             return nil
         }
-        let range = index.entries.indices
-        if range.contains(hint), !key.isBehind(index.entries[hint]),
-            hint == range.lowerBound || key.isBehind(index.entries[hint - 1])
-        {
-            return index.entries[hint]
-        }
-        if range.contains(hint), hint + 1 < range.upperBound, key.isBehind(index.entries[hint]),
-            !key.isBehind(index.entries[hint + 1])
-        {
-            hint += 1
-            return index.entries[hint]
-        }
-        hint = index.firstEntry(notBehind: key)
-        return hint < range.upperBound ? index.entries[hint] : nil
+        return sequence.index.entry(notBehind: key, hint: &hint)
     }
 
     /// Whether what is searched for may stand before this entry.
@@ -309,6 +335,7 @@ struct ColdRequests {
         enum Source {
             case log(segment: UInt64)
             case index(segment: UInt64, epoch: UInt32)
+            case keys(segment: UInt64, epoch: UInt32)
         }
         var client: any ColdClient
         var source: Source
@@ -324,6 +351,11 @@ struct ColdRequests {
 
     mutating func readIndex(_ client: any ColdClient, run: IndexRun, offset: Int, length: Int) {
         let source = Request.Source.index(segment: run.segment, epoch: run.epoch)
+        pending.append(Request(client: client, source: source, offset: offset, length: length))
+    }
+
+    mutating func readKeys(_ client: any ColdClient, _ file: KeyTable.File, offset: Int, length: Int) {
+        let source = Request.Source.keys(segment: file.segment, epoch: file.epoch)
         pending.append(Request(client: client, source: source, offset: offset, length: length))
     }
 

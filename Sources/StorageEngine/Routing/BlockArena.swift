@@ -1,25 +1,34 @@
-internal import MessageModel
-
-/// Small blocks of bytes in one array.
+/// Small blocks of bytes in chunks, so that what is there never moves when more comes.
 ///
 /// Room that a block leaves is used again for one of the same size class: multiples of eight bytes up to 128, beyond that
 /// four classes for each doubling. Positions are multiples of eight.
 struct BlockArena {
-    private(set) var bytes: [UInt8] = []
+    /// All but the last have their full length, as far as the next block did not fit.
+    private var chunks: [[UInt8]] = []
     /// For each size class the position of its first free block plus one, zero for none. A free block begins with the same
     /// for the next one.
     private var free: [UInt64] = []
     /// The sum of the blocks in use.
     private(set) var usedBytes = 0
 
+    /// Larger than any block; small enough to be made without being noticed.
+    private static let chunkBits = 20
+    private static let chunkBytes = 1 << chunkBits
     private static let granule = 8
     private static let fineClasses = 16
     /// Enough for blocks up to 128 KiB.
     private static let classCount = 60
 
-    var byteCount: Int { bytes.capacity + free.capacity * 8 }
-    /// Whether three quarters of a large array are unused: then its blocks should move to another.
-    var isSparse: Bool { bytes.count > 65_536 && usedBytes < bytes.count / 4 }
+    var byteCount: Int {
+        chunks.reduce(chunks.capacity * MemoryLayout<[UInt8]>.stride + free.capacity * 8) { $0 + $1.capacity }
+    }
+
+    private var extent: Int {
+        chunks.isEmpty ? 0 : (chunks.count - 1) << Self.chunkBits + chunks[chunks.count - 1].count
+    }
+
+    /// Whether three quarters of much memory are unused: then the blocks should move to another arena.
+    var isSparse: Bool { extent > 65_536 && usedBytes < extent / 4 }
 
     /// Takes a block of 1 byte to 128 KiB for what `write` puts there.
     mutating func add(_ length: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void) -> Int {
@@ -28,14 +37,27 @@ struct BlockArena {
         let position: Int
         if sizeClass < free.count, free[sizeClass] != 0 {
             position = Int(free[sizeClass] - 1)
-            free[sizeClass] = bytes.withUnsafeBytes { $0.load64(position) }
+            free[sizeClass] = load(position, as: UInt64.self)
         } else {
-            position = bytes.count
-            bytes.append(contentsOf: repeatElement(0, count: size))
+            position = extend(by: size)
         }
-        bytes.withUnsafeMutableBytes {
-            write(UnsafeMutableRawBufferPointer(rebasing: $0[position..<position + length]))
+        let offset = position & (Self.chunkBytes - 1)
+        chunks[position >> Self.chunkBits].withUnsafeMutableBytes { bytes in
+            write(UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<offset + length]))
         }
+        return position
+    }
+
+    private mutating func extend(by size: Int) -> Int {
+        if chunks.isEmpty || chunks[chunks.count - 1].count + size > Self.chunkBytes {
+            var chunk: [UInt8] = []
+            // The first one grows as any array does: many arenas are small.
+            if !chunks.isEmpty { chunk.reserveCapacity(Self.chunkBytes) }
+            chunks.append(chunk)
+        }
+        let last = chunks.count - 1
+        let position = last << Self.chunkBits + chunks[last].count
+        chunks[last].append(contentsOf: repeatElement(0, count: size))
         return position
     }
 
@@ -43,24 +65,30 @@ struct BlockArena {
         let (sizeClass, size) = Self.sizeClass(length)
         usedBytes -= size
         if free.isEmpty { free = [UInt64](repeating: 0, count: Self.classCount) }
-        let next = free[sizeClass]
-        bytes.withUnsafeMutableBytes { $0.store64(next, at: position) }
+        store(free[sizeClass], at: position)
         free[sizeClass] = UInt64(position + 1)
     }
 
     @inline(__always)
     func with<Result>(_ position: Int, _ length: Int, _ body: (UnsafeRawBufferPointer) -> Result) -> Result {
-        bytes.withUnsafeBytes { body(UnsafeRawBufferPointer(rebasing: $0[position..<position &+ length])) }
+        let offset = position & (Self.chunkBytes &- 1)
+        return chunks[position >> Self.chunkBits].withUnsafeBytes { bytes in
+            body(UnsafeRawBufferPointer(rebasing: bytes[offset..<offset &+ length]))
+        }
     }
 
     @inline(__always)
     func load<Value: BitwiseCopyable>(_ position: Int, as type: Value.Type) -> Value {
-        bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: position, as: type) }
+        chunks[position >> Self.chunkBits].withUnsafeBytes { bytes in
+            bytes.loadUnaligned(fromByteOffset: position & (Self.chunkBytes &- 1), as: type)
+        }
     }
 
     @inline(__always)
     mutating func store<Value: BitwiseCopyable>(_ value: Value, at position: Int) {
-        bytes.withUnsafeMutableBytes { $0.storeBytes(of: value, toByteOffset: position, as: Value.self) }
+        chunks[position >> Self.chunkBits].withUnsafeMutableBytes { bytes in
+            bytes.storeBytes(of: value, toByteOffset: position & (Self.chunkBytes - 1), as: Value.self)
+        }
     }
 
     /// Whether a text stands at a position.

@@ -16,7 +16,8 @@ struct InboxRoute: Equatable {
 ///
 /// Time u64, transaction u64 (zero for none), why u8 (`Reason`), count of items u32; for each item topic u32, partition
 /// u16, first u16, count u16, record bytes u32, position u64, due u64, count of routes u32, and the routes: subscription
-/// u32, lane u16, first u16, count u16, bytes u32. Then changes of delivery states as a `DeliveryJournal` writes them.
+/// u32, lane u16, first u16, count u16, bytes u32; then the offset of the first u64, count of traces u32, and the traces as
+/// `MessageTrace` writes them. Then changes of delivery states as a `DeliveryJournal` writes them.
 struct Publication: Equatable {
     enum Reason: UInt8 {
         /// The time of the messages has come: they are those that were due first.
@@ -36,6 +37,9 @@ struct Publication: Equatable {
         var routes: [InboxRoute]
         /// For those that were scheduled: when they were due.
         var due = Timestamp.zero
+        /// The offset of the first; given when the record is written.
+        var baseOffset: UInt64 = 0
+        var traces: [MessageTrace] = []
     }
 
     var time: Timestamp
@@ -66,6 +70,9 @@ struct Publication: Equatable {
                 writer.write16(route.count)
                 writer.write32(route.bytes)
             }
+            writer.write64(item.baseOffset)
+            writer.write32(UInt32(item.traces.count))
+            for trace in item.traces { trace.encode(to: &writer) }
         }
         writer.writeRest(changes)
     }
@@ -116,6 +123,12 @@ struct Publication: Equatable {
             else { return nil }
             let key = LaneKey(subscription: SubscriptionID(rawValue: subscription), lane: lane)
             item.routes.append(InboxRoute(lane: key, first: first, count: count, bytes: bytes))
+        }
+        guard let baseOffset = reader.read64(), let traceCount = reader.read32() else { return nil }
+        item.baseOffset = baseOffset
+        for _ in 0..<traceCount {
+            guard let trace = MessageTrace(from: &reader) else { return nil }
+            item.traces.append(trace)
         }
         return item
     }

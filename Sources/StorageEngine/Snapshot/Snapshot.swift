@@ -9,7 +9,7 @@ internal import StorageService
 /// the next ids of topics and subscriptions, and the topics with their partitions' indexes, the subscriptions and the
 /// producers, as `encode` writes them. Derived from the log.
 enum Snapshot {
-    static let version: UInt32 = 2
+    static let version: UInt32 = 3
     static let headerBytes = 32
     static let prefix = "snapshot-"
     /// "SLUICESN" in ASCII.
@@ -62,6 +62,7 @@ enum Snapshot {
         for (key, producer) in state.producers.states.sorted(by: { $0.value.lastUse < $1.value.lastUse }) {
             encode(key, producer, to: &writer)
         }
+        state.encodeTraces(to: &writer)
         var bytes = writer.bytes
         bytes.withUnsafeMutableBytes { file in
             file.store32(checksum(UnsafeRawBufferPointer(file), identity: identity), at: 12)
@@ -82,6 +83,12 @@ enum Snapshot {
         for lane in lanes {
             writer.write16(lane.key.lane)
             lane.delivery.encode(to: &writer)
+            let reasons = lane.reasons.filter { lane.delivery.dying.contains($0.key) }
+            writer.write32(UInt32(reasons.count))
+            for (sequence, reason) in reasons.sorted(by: { $0.key < $1.key }) {
+                writer.write64(sequence)
+                writer.write(reason)
+            }
             guard subscription.isInbox else { continue }
             encode(lane.sequence, to: &writer)
             writer.write64(lane.sizesStart)
@@ -169,17 +176,13 @@ enum Snapshot {
         case newerVersion(UInt32)
     }
 
-    static func decode(
-        _ bytes: [UInt8],
-        identity: UInt32,
-        producersRemembered: Int
-    ) -> Reading {
+    static func decode(_ bytes: [UInt8], options: ShardOptions) -> Reading {
         bytes.withUnsafeBytes { file in
             guard file.count >= headerBytes, file.load64(0) == magic else { return .unusable }
-            guard checksum(file, identity: identity) == file.load32(12) else { return .unusable }
+            guard checksum(file, identity: options.logIdentity) == file.load32(12) else { return .unusable }
             guard file.load32(8) <= version else { return .newerVersion(file.load32(8)) }
             guard file.load32(8) == version else { return .unusable }
-            var state = ShardState(producersRemembered: producersRemembered)
+            var state = ShardState(options: options)
             var reader = ByteReader(file.slice(headerBytes..<file.count))
             guard decode(&state, from: &reader) != nil, reader.remaining == 0 else {
                 return .unusable
@@ -212,6 +215,7 @@ enum Snapshot {
             guard let (key, producer) = decodeProducer(from: &reader) else { return nil }
             state.producers.restore(key, producer)
         }
+        guard state.decodeTraces(from: &reader) != nil else { return nil }
         state.epoch = epoch
         state.lastTime = Timestamp(rawValue: lastTime)
         state.nextTopic = nextTopic
@@ -284,14 +288,23 @@ enum Snapshot {
         }
         let subscription = state.applySubscriptionCreated(definition)
         for _ in 0..<laneCount {
-            guard let number = reader.read16(), let delivery = DeliveryState(from: &reader) else { return nil }
+            guard let number = reader.read16(), let delivery = DeliveryState(from: &reader),
+                let reasonCount = reader.read32()
+            else { return nil }
+            var reasons: [UInt64: String] = [:]
+            for _ in 0..<reasonCount {
+                guard let sequence = reader.read64(), let reason = reader.readString() else { return nil }
+                reasons[sequence] = reason
+            }
             guard subscription.isInbox else {
                 guard let lane = subscription.lane(number) else { return nil }
                 lane.delivery = delivery
+                lane.reasons = reasons
                 continue
             }
             let lane = subscription.makeLane(number)
             lane.delivery = delivery
+            lane.reasons = reasons
             guard decode(lane.sequence, &state, from: &reader) != nil, let start = reader.read64(),
                 let sizeCount = reader.read32()
             else { return nil }

@@ -26,7 +26,9 @@ final class Subscription: ReaderOwner {
     let tenant: TenantID
     let source: Source
     let createdAt: Timestamp
-    var policy: SubscriptionPolicy
+    var policy: SubscriptionPolicy { didSet { rules = DeliveryRules(policy) } }
+    /// What of the policy each delivery asks for.
+    private(set) var rules: DeliveryRules
     var isPaused = false
     /// A cursor subscription has one for each partition. An inbox has them by priority, made when first needed.
     var lanes: [Lane?]
@@ -37,7 +39,7 @@ final class Subscription: ReaderOwner {
     // What follows is not in the log.
 
     /// The reader that has it by position.
-    weak var reader: Attachment?
+    var reader: Attachment?
     /// The consumers that messages are leased to, in the order in which they came.
     var consumers: [Attachment] = []
     /// Who has the next turn.
@@ -50,7 +52,7 @@ final class Subscription: ReaderOwner {
     var unusedSince: Timestamp?
     /// What a consumer of it must match; nil for everything.
     var filter: MessageFilter?
-    weak var shard: Shard?
+    unowned var shard: Shard?
     /// Marks what this batch routed here already, see `Shard.collectRoutes`.
     var routeMark: (serial: UInt64, route: Int) = (0, 0)
     /// Who owns it, where it ends with a session.
@@ -62,6 +64,7 @@ final class Subscription: ReaderOwner {
         tenant = definition.tenant
         createdAt = definition.createdAt
         policy = definition.policy
+        rules = DeliveryRules(definition.policy)
         isPaused = definition.isPaused
         switch definition.source {
         case .cursor(_, let offsets):
@@ -101,7 +104,7 @@ final class Subscription: ReaderOwner {
     var isInbox: Bool { if case .inbox = source { true } else { false } }
     var topic: TopicState? { if case .cursor(let topic) = source { topic } else { nil } }
     /// What it does is in the log.
-    var isLogged: Bool { policy.isDurable }
+    var isLogged: Bool { id.rawValue < SubscriptionID.firstTransient }
 
     func lane(_ number: UInt16) -> Lane? {
         Int(number) < lanes.count ? lanes[Int(number)] : nil
@@ -114,11 +117,17 @@ final class Subscription: ReaderOwner {
         let key = LaneKey(subscription: id, lane: number)
         let lane = Lane(key, IndexedSequence(.inbox(key), inbox: self), at: 0)
         lanes[Int(number)] = lane
+        if !consumers.isEmpty {
+            // They wait at the ends of the lanes that there were.
+            let reader = SequenceReader(lane.sequence, offset: 0, owner: self)
+            lane.fresh = reader
+            lane.sequence.waiters.append(reader)
+        }
         return lane
     }
 
     /// The lane of an inbox that takes messages of a priority.
-    func lane(forPriority priority: UInt8) -> UInt16 { UInt16(min(priority, policy.maxPriority)) }
+    func lane(forPriority priority: UInt8) -> UInt16 { UInt16(min(priority, rules.maxPriority)) }
 
     var hasConsumers: Bool { !consumers.isEmpty || reader?.isDetached == false }
 
@@ -130,6 +139,37 @@ final class Subscription: ReaderOwner {
             shard.enqueue(self)
         }
     }
+}
+
+/// The numbers of a policy: copied without the strings beside them.
+struct DeliveryRules {
+    let consumers: SubscriptionPolicy.Consumers
+    let leaseMicroseconds: UInt64
+    let maxAttempts: UInt32
+    let window: Int
+    let maxMessages: UInt64
+    let maxBytes: UInt64
+    let messageTTLMicroseconds: UInt64
+    let overflow: SubscriptionPolicy.Overflow
+    let maxPriority: UInt8
+    let takesAtMostOnce: Bool
+    let hasDeadLetters: Bool
+
+    init(_ policy: SubscriptionPolicy) {
+        consumers = policy.consumers
+        leaseMicroseconds = policy.leaseMicroseconds
+        maxAttempts = policy.maxAttempts
+        window = Int(policy.window)
+        maxMessages = policy.maxMessages
+        maxBytes = policy.maxBytes
+        messageTTLMicroseconds = policy.messageTTLMicroseconds
+        overflow = policy.overflow
+        maxPriority = policy.maxPriority
+        takesAtMostOnce = policy.takesAtMostOnce
+        hasDeadLetters = policy.deadLetterTopic != nil
+    }
+
+    var limitsLength: Bool { maxMessages > 0 || maxBytes > 0 }
 }
 
 /// A sequence as a subscription reads it.
@@ -158,6 +198,18 @@ final class Lane {
         self.key = key
         self.sequence = sequence
         delivery = DeliveryState(at: start)
+    }
+
+    /// Its subscription is gone.
+    func endReading() {
+        for reader in [fresh, again, dead] {
+            guard let reader else { continue }
+            reader.owner = nil
+            sequence.waiters.removeAll { $0 === reader }
+        }
+        fresh = nil
+        again = nil
+        dead = nil
     }
 
     var backlog: UInt64 { delivery.backlog(before: sequence.visibleOffset) }

@@ -11,19 +11,29 @@ struct ConsumeCommand: AsyncParsableCommand {
         discussion: """
             The address is a topic, a full name, or a filter with wildcards: 'factory/+/temp', 'factory/#'. A line a \
             message: its name, a tab, its body, with what is not printable escaped. --format writes bodies as they are.
+
+            With --subscription messages are leased to this consumer and settled as --ack says; any number of consumers \
+            share a subscription as its --mode says.
             """
     )
 
-    @Argument(help: "A topic's name, a full name, or a filter.")
-    var address: String
+    @Argument(help: "A topic's name, a full name, or a filter. May be left out with a --subscription that is there.")
+    var address: String?
 
     @Option(
         help: ArgumentHelp(
-            "Read through this durable subscription, made where there is none. What was printed is acknowledged.",
+            "Read through this subscription, made where there is none and an address or --inbox is given.",
             valueName: "name"
         )
     )
     var subscription: String?
+
+    @Flag(help: "With --subscription: be its only reader, whose position is committed, without leases.")
+    var byPosition = false
+
+    @OptionGroup(title: "Leases") var leases: LeaseOptions
+    @OptionGroup(title: "A subscription that is made: inboxes") var inbox: SubscriptionSourceOptions
+    @OptionGroup(title: "A subscription that is made: policy") var policy: SubscriptionPolicyOptions
 
     @Option(
         help: ArgumentHelp(
@@ -73,11 +83,29 @@ struct ConsumeCommand: AsyncParsableCommand {
         if partition != nil, subscription != nil {
             throw ValidationError("a --subscription reads all partitions; --partition is for reading without one")
         }
+        if subscription == nil {
+            if address == nil { throw ValidationError("an address is missing, or a --subscription that is there") }
+            if inbox.inbox || byPosition || !policy.isEmpty || !leases.isEmpty {
+                throw ValidationError("leases and policies are a --subscription's")
+            }
+        }
+        if byPosition {
+            if address == nil { throw ValidationError("--by-position needs an address") }
+            if inbox.inbox || !policy.isEmpty || !leases.isEmpty {
+                throw ValidationError("--by-position reads without leases and policies")
+            }
+        }
+        if inbox.inbox, from != nil { throw ValidationError("an --inbox begins with what is published from now on") }
+        try inbox.check()
         if format != nil, output.format == .json { throw ValidationError("--format and -o json exclude each other") }
     }
 
     func run() async throws {
+        if let subscription, !byPosition { return try await consumeLeases(of: subscription) }
+        guard let address else { return }
         let signal = try await server.withClient { client in
+            // Made before a message can come: it takes a moment until signals are heard.
+            let signals = StopSignals()
             let topic = try await calling("read \(address)") { () async throws(SluiceClientError) in
                 try await client.describeTopic(holding: address)
             }
@@ -88,14 +116,17 @@ struct ConsumeCommand: AsyncParsableCommand {
                     why: "the topic \(topic.name) has \(topic.partitions.count) partitions"
                 )
             }
-            let session = try await open(client, topic)
-            return try await StopSignals().cancelling { try await session.run() }
+            let session = try await open(client, topic, address)
+            return try await signals.cancelling { try await session.run() }
         }
         if let signal { throw ExitCode(128 + signal) }
     }
 
-    private func open(_ client: SluiceClient, _ topic: TopicDescription) async throws(CommandFailure) -> ConsumeSession
-    {
+    private func open(
+        _ client: SluiceClient,
+        _ topic: TopicDescription,
+        _ address: String
+    ) async throws(CommandFailure) -> ConsumeSession {
         var options = ConsumerOptions()
         options.start = StartingPoint(from ?? (follow ? .next : .first))
         options.partition = partition
@@ -145,7 +176,7 @@ struct ConsumeCommand: AsyncParsableCommand {
         )
     }
 
-    private var style: MessagePrinter.Style {
+    var style: MessagePrinter.Style {
         if let format { return .format(format, StandardStream.output.isTerminal ? .terminal : .none) }
         return output.format == .json ? .json : .format(.line, .line)
     }

@@ -53,6 +53,8 @@ final class Server {
         options.tailCacheBytes = configuration.storage.tailCache
         options.batchBytes = configuration.storage.maxBatchSize
         options.logIdentity = Array(node.identity.id.utf8).withUnsafeBytes { Checksum.crc32c($0) }
+        let secret = node.identity.secret
+        options.hash = KeyedHash(key0: secret.key0, key1: secret.key1)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
             let storage = try await StorageHost.start(

@@ -29,6 +29,7 @@ final class DeliveryBench: ShardOutput {
     var properties: [String: [String: String]] = [:]
     var routed: [String] = []
     var active: [UInt32: Bool] = [:]
+    var warnings: [String] = []
     var asked: [TransactionID] = []
     var appends: [UInt64: AppendResult] = [:]
     var replies: [UInt64: Result<StorageReply, SluiceError>] = [:]
@@ -50,6 +51,16 @@ final class DeliveryBench: ShardOutput {
     /// The process ends without a word; what was synced is there.
     func crash() throws {
         disk = disk.crashed(seed: 7)
+        shard = try Shard.open(device: disk, options: options)
+        settle()
+        session = shard.openSession(tenant: .default)
+        got = []
+    }
+
+    /// A stop in order, and a new start.
+    func restart() throws {
+        shard.close()
+        settle()
         shard = try Shard.open(device: disk, options: options)
         settle()
         session = shard.openSession(tenant: .default)
@@ -104,7 +115,7 @@ final class DeliveryBench: ShardOutput {
     func requestCompleted(session: UInt64, token: UInt64, result: Result<StorageReply, SluiceError>) {
         replies[token] = result
     }
-    func warning(_ text: String) {}
+    func warning(_ text: String) { warnings.append(text) }
 
     // MARK: Time
 
@@ -140,12 +151,24 @@ final class DeliveryBench: ShardOutput {
         return replies[token]
     }
 
-    func topic(_ name: String, partitions: Int = 1) throws -> TopicID {
-        guard
-            case .success(.topicCreated(let topic, _)) = ask(
-                .createTopic(TopicSpecification(name: name, partitions: partitions))
-            )
-        else { throw SluiceError(.internal, "no topic") }
+    @discardableResult
+    func topic(
+        _ name: String,
+        partitions: Int = 1,
+        captures: [String] = [],
+        _ change: (inout TopicPolicy) -> Void = { _ in }
+    ) throws -> TopicID {
+        var policy = TopicPolicy()
+        change(&policy)
+        let specification = TopicSpecification(
+            name: name,
+            partitions: partitions,
+            captures: captures,
+            policy: policy
+        )
+        guard case .success(.topicCreated(let topic, _)) = ask(.createTopic(specification)) else {
+            throw SluiceError(.internal, "no topic")
+        }
         return topic.id
     }
 
@@ -224,6 +247,9 @@ final class DeliveryBench: ShardOutput {
         var expiry: Timestamp?
         var deliverAt: Timestamp?
         var user: [String: String] = [:]
+        var id: String?
+        var keys: [String]
+        var isRetained: Bool
 
         init(
             _ body: String,
@@ -232,7 +258,10 @@ final class DeliveryBench: ShardOutput {
             priority: UInt8? = nil,
             expiry: Timestamp? = nil,
             deliverAt: Timestamp? = nil,
-            user: [String: String] = [:]
+            user: [String: String] = [:],
+            id: String? = nil,
+            keys: [String] = [],
+            isRetained: Bool = false
         ) {
             self.body = body
             self.key = key
@@ -241,6 +270,9 @@ final class DeliveryBench: ShardOutput {
             self.expiry = expiry
             self.deliverAt = deliverAt
             self.user = user
+            self.id = id
+            self.keys = keys
+            self.isRetained = isRetained
         }
     }
 
@@ -250,7 +282,14 @@ final class DeliveryBench: ShardOutput {
     }
 
     @discardableResult
-    func publish(_ topic: TopicID, _ messages: [Message], transaction: TransactionID? = nil) -> AppendResult? {
+    func publish(
+        _ topic: TopicID,
+        _ messages: [Message],
+        partition: UInt16 = 0,
+        producer: ProducerID = .anonymous,
+        sequence: UInt32 = 0,
+        transaction: TransactionID? = nil
+    ) -> AppendResult? {
         nextToken += 1
         let token = nextToken
         var builder = BatchBuilder()
@@ -259,6 +298,8 @@ final class DeliveryBench: ShardOutput {
             if let priority = message.priority { properties.append(.priority, byte: priority) }
             if let expiry = message.expiry { properties.append(.expiry, number: expiry.rawValue) }
             if let time = message.deliverAt { properties.append(.deliverAt, number: time.rawValue) }
+            if let id = message.id { properties.append(.messageID, id) }
+            for key in message.keys { properties.append(.key, key) }
             for (name, value) in message.user { properties.appendUser(name: name, value: value) }
             let key = message.key.map { Array($0.utf8) } ?? []
             let orderingKey = message.orderingKey.map { Array($0.utf8) } ?? []
@@ -270,6 +311,7 @@ final class DeliveryBench: ShardOutput {
                             if message.key != nil { fields.routingKey = key }
                             if message.orderingKey != nil { fields.orderingKey = orderingKey }
                             fields.properties = properties
+                            fields.isRetained = message.isRetained
                             fields.body = body
                             builder.append(fields)
                         }
@@ -277,12 +319,12 @@ final class DeliveryBench: ShardOutput {
                 }
             }
         }
-        builder.finish { bytes in
+        builder.finish(producer: producer, baseSequence: sequence) { bytes in
             guard let view = BatchView(prefixOf: bytes) else { return }
             shard.append(
                 session: session,
                 batch: view,
-                to: PartitionID(topic: topic, index: 0),
+                to: PartitionID(topic: topic, index: partition),
                 options: AppendOptions(transaction: transaction),
                 token: token,
                 now: now

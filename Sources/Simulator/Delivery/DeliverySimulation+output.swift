@@ -1,0 +1,657 @@
+package import MessageModel
+internal import StorageEngine
+package import StorageService
+
+/// What the shard says, checked against what may be said.
+extension DeliverySimulation: ShardOutput {
+    package func warning(_ text: String) {
+        note("warning: \(text)")
+        model.check(faults.hasFailedLog, "a warning although nothing had happened to the disk: \(text)")
+    }
+
+    package func messageRouted(session: UInt64, _ message: RoutedMessage) {}
+
+    package func consumerChanged(session: UInt64, attachment: UInt32, isActive: Bool) {
+        guard isActive else { return }
+        note("\(session)/\(attachment) is active")
+    }
+
+    package func transactionNeedsResolution(session: UInt64, _ transaction: TransactionID, owner: String) {
+        note("transaction \(transaction.rawValue) needs resolution")
+        let known = model.transactions.first { $0.id == transaction }
+        // It may be told of before it is durable.
+        let isBeginning = model.transactions.contains { $0.id == nil && $0.specification.owner == owner }
+        model.check(known?.specification.owner == owner || isBeginning, "a check of a transaction that nobody began")
+        guard let known else { return }
+        model.check(known.committedAt == DeliveryModel.never, "a check of a transaction that is committed")
+        model.check(known.rolledBackAt == DeliveryModel.never, "a check of a transaction that was rolled back")
+    }
+
+    package func attachmentEnded(session: UInt64, attachment: UInt32, error: SluiceError) {
+        note("attachment \(session)/\(attachment) ended: \(error)")
+        if refused.remove(attachment) != nil {
+            return model.check(error.code == .subscriptionInUse, "a second exclusive consumer was refused: \(error)")
+        }
+        for subscription in model.subscriptions {
+            guard
+                let place = subscription.consumers.firstIndex(where: {
+                    $0.session == session && $0.attachment == attachment
+                })
+            else { continue }
+            let consumer = subscription.consumers.remove(at: place)
+            model.detached(owner: consumer.owner, of: subscription)
+            switch error.code {
+            case .subscriptionNotFound, .topicNotFound:
+                model.check(
+                    !subscription.isUsable || subscription.expiresUnused,
+                    "\(subscription.name) is said to be gone"
+                )
+            default: model.fail("attachment \(session)/\(attachment) ended: \(error)")
+            }
+            return
+        }
+        model.fail("attachment \(session)/\(attachment) ended, which was not there")
+    }
+
+    // MARK: Deliveries
+
+    package func batchDelivered(session: UInt64, _ delivery: BatchDelivery) {
+        guard let lease = delivery.lease, let subscription = model.subscription(lease.subscription),
+            let place = subscription.consumers.firstIndex(where: {
+                $0.session == session && $0.attachment == delivery.attachment
+            })
+        else {
+            return model.fail("a batch was delivered to \(session)/\(delivery.attachment), which is not attached there")
+        }
+        let consumer = subscription.consumers[place]
+        let who = "\(session)/\(delivery.attachment) of \(subscription.name)"
+        model.check(consumer.hasCredit, "\(who) was given messages without credit")
+        let mode = subscription.policy.consumers
+        if subscription.pendingPolicies.isEmpty, mode == .exclusive || mode == .failover {
+            model.check(place == 0, "\(who) was given messages and is not the active one")
+        }
+        checkDeadline(lease.deadline, subscription, consumer, who)
+        checkPriority(lease.lane, subscription, who)
+        var messages = 0
+        let firstIndex = delivery.ranges.first.map { Int($0.first) } ?? 0
+        var cursor = delivery.batch.records
+        var wanted: [Int] = []
+        for range in delivery.ranges {
+            model.check(
+                range.first <= range.last && Int(range.last) < delivery.batch.recordCount,
+                "\(who): a bad range"
+            )
+            guard range.first <= range.last else { return }
+            wanted += (range.first...range.last).map(Int.init)
+        }
+        var next = wanted[...]
+        let stampsAreRight = delivery.batch.hasValidStamp
+        model.check(stampsAreRight, "\(who) was given a batch with damaged stamps")
+        while let record = cursor.next(), let index = next.first {
+            guard cursor.index - 1 == index else { continue }
+            next.removeFirst()
+            messages += 1
+            guard let message = recognize(record) else { return }
+            let isCursor = !subscription.isInbox
+            let isPlain = model.batches[model.messages[message].batch].kind == .plain
+            model.saw(
+                message,
+                offset: isCursor || isPlain ? delivery.batch.baseOffset + UInt64(index) : nil,
+                appendTime: isCursor || isPlain ? delivery.batch.appendTime : nil
+            )
+            let sequence = lease.firstSequence + UInt64(index - firstIndex)
+            let attempt = lease.attempt
+            note(
+                "\(who) was given \(model.text(message)) as \(lease.lane)/\(sequence), delivery \(attempt), until \(lease.deadline.rawValue)"
+            )
+            model.delivered(
+                DeliveryModel.Delivered(
+                    message: message,
+                    lane: lease.lane,
+                    sequence: sequence,
+                    attempt: attempt,
+                    deadline: lease.deadline
+                ),
+                to: consumer,
+                of: subscription
+            )
+            report.delivered += 1
+            if attempt > 1 { report.redelivered += 1 }
+            let item = Held(
+                session: session,
+                attachment: delivery.attachment,
+                subscription: subscription.number,
+                id: lease.subscription,
+                lane: lease.lane,
+                message: message,
+                sequence: sequence,
+                attempt: attempt
+            )
+            if consumer.isDraining { toAccept.append(item) } else { held.append(item) }
+        }
+        model.check(
+            messages == wanted.count && messages > 0,
+            "\(who) was given \(wanted.count) messages of \(messages)"
+        )
+        model.check(Int64(messages) <= max(1, consumer.creditMessages), "\(who) was given more than its credit")
+        subscription.consumers[place].creditMessages -= Int64(messages)
+        subscription.consumers[place].creditBytes -= Int64(
+            max(1, delivery.batch.byteCount * messages / max(1, delivery.batch.recordCount))
+        )
+    }
+
+    private func checkDeadline(
+        _ deadline: Timestamp,
+        _ subscription: ModelSubscription,
+        _ consumer: ModelSubscription.Consumer,
+        _ who: String
+    ) {
+        guard subscription.pendingPolicies.isEmpty else { return }
+        var duration = subscription.policy.leaseMicroseconds
+        if duration == 0, consumer.isByReceipt { duration = SubscriptionPolicy().leaseMicroseconds }
+        let expected = duration == 0 ? .never : model.tick(scheduler.now.advanced(byMicroseconds: duration))
+        model.check(deadline == expected, "\(who): a lease until \(deadline.rawValue), not \(expected.rawValue)")
+    }
+
+    /// Where everything is in memory, nothing of a lower priority comes before what waits with a higher one.
+    private func checkPriority(_ lane: UInt16, _ subscription: ModelSubscription, _ who: String) {
+        guard subscription.isInbox, lane < UInt16(subscription.policy.maxPriority), isAllInMemory,
+            subscription.policy.window > 100, !subscription.isVague
+        else { return }
+        for entry in subscription.entries.values {
+            guard case .waiting = entry.state, !entry.isVague, !entry.isStaged, entry.mayBeHeldUntil <= model.now,
+                let other = subscription.lane(of: model.messages[entry.message]), other > lane,
+                !model.isDroppable(entry.message, subscription), !model.isBlocked(entry, subscription),
+                !subscription.isSpent(entry)
+            else { continue }
+            note(model.summary(subscription))
+            model.fail(
+                "\(who) was given messages of priority \(lane), and \(model.text(entry.message)) waits with \(other)"
+            )
+        }
+    }
+
+    /// The message that a record is; nil where nobody sent it.
+    func recognize(_ record: RecordView) -> Int? {
+        guard let batch = MessageText.batch(of: record.body), batch < model.batches.count,
+            let index = MessageText.index(of: record.body), index < model.batches[batch].count
+        else {
+            model.fail("somebody was given a message that nobody sent")
+            return nil
+        }
+        let message = model.batches[batch].first + index
+        let expected = MessageText.body(batch: batch, index: index, bytes: record.body.count)
+        let isSame = expected.withUnsafeBytes { bytesEqual($0, record.body) }
+        model.check(isSame, "\(model.text(message)) came back with another body")
+        return message
+    }
+
+    // MARK: Answers
+
+    package func appendCompleted(session: UInt64, token: UInt64, result: AppendResult) {
+        guard let request = pending.removeValue(forKey: token), case .append(let batch) = request.kind else {
+            return model.fail("append \(token) was answered twice, or never asked for")
+        }
+        let known = model.batches[batch]
+        if case .prepared(let transaction) = known.kind { model.transactions[transaction].pending -= 1 }
+        if let error = result.error {
+            note("append \(token), batch \(batch), refused: \(error)")
+            if error != .indeterminate { model.batches[batch].fate = .refused }
+            checkAppendRefusal(error, known)
+            return
+        }
+        note("append \(token): batch \(batch) at \(result.baseOffset)")
+        model.batches[batch].fate = .durable
+        model.batches[batch].durableAt = min(model.batches[batch].durableAt, model.stamp)
+        switch known.kind {
+        case .plain:
+            for (place, message) in known.messages.enumerated() {
+                let offset = result.baseOffset + UInt64(place)
+                if let other = model.messages[message].offset {
+                    model.check(
+                        other == offset,
+                        "\(model.text(message)) is said to be at \(offset), and was at \(other)"
+                    )
+                }
+                model.messages[message].offset = offset
+                model.messages[message].seenAt = min(model.messages[message].seenAt, model.stamp)
+                model.becameVisible(message)
+            }
+        case .scheduled:
+            model.batches[batch].scheduled = result.scheduled
+            model.check(
+                result.scheduled != nil
+                    || known.messages.allSatisfy { model.messages[$0].due.map { $0 <= model.now } ?? true },
+                "batch \(batch) is to wait for its time, and has no number"
+            )
+            if result.baseOffset != .max {
+                // It came so late that it was due already.
+                for (place, message) in known.messages.enumerated() {
+                    model.saw(message, offset: result.baseOffset + UInt64(place), appendTime: nil)
+                }
+            }
+        case .prepared:
+            break
+        }
+    }
+
+    private func checkAppendRefusal(_ error: ErrorCode, _ batch: DeliveryModel.Batch) {
+        let topicIsGone = !model.topics[batch.topic].isUsable
+        let isExpected: Bool
+        switch error {
+        case .storageUnavailable: isExpected = faults.hasFailedLog || faults.wasFull
+        case .indeterminate: isExpected = faults.hasFailedLog
+        case .storageFull: isExpected = faults.wasFull
+        case .busy: isExpected = faults.wasFull || shardOptions.deferredBytes < 1 << 20
+        case .topicNotFound: isExpected = topicIsGone
+        case .quotaExceeded:
+            isExpected = model.subscriptions.contains {
+                ([$0.policy] + $0.pendingPolicies).contains {
+                    $0.overflow == .reject && ($0.maxMessages > 0 || $0.maxBytes > 0)
+                }
+            }
+        case .notFound:
+            if case .prepared(let transaction) = batch.kind {
+                isExpected =
+                    mayBeAbandoned(model.transactions[transaction])
+                    || model.transactions[transaction].state != .open
+            } else {
+                isExpected = false
+            }
+        default: isExpected = false
+        }
+        model.check(isExpected, "an append was refused without a reason: \(error)")
+    }
+
+    /// What may go wrong with every request that writes.
+    /// - Returns: whether it did not happen for certain.
+    @discardableResult
+    private func checkRefusal(_ error: SluiceError, allows codes: [ErrorCode] = []) -> Bool {
+        switch error.code {
+        case .storageUnavailable: model.check(faults.hasFailedLog || faults.wasFull, "without a reason: \(error)")
+        case .storageFull: model.check(faults.wasFull, "without a reason: \(error)")
+        case .busy:
+            model.check(
+                faults.wasFull || shardOptions.deferredBytes < 1 << 20 || codes.contains(.busy),
+                "without a reason: \(error)"
+            )
+        case .indeterminate:
+            model.check(faults.hasFailedLog, "without a reason: \(error)")
+            return false
+        default: model.check(codes.contains(error.code), "a request was refused: \(error)")
+        }
+        return true
+    }
+
+    package func requestCompleted(session: UInt64, token: UInt64, result: Result<StorageReply, SluiceError>) {
+        guard let request = pending.removeValue(forKey: token) else {
+            return model.fail("request \(token) was answered twice, or never asked for")
+        }
+        switch result {
+        case .success(let reply): note("request \(token) answered: \(Self.text(reply))")
+        case .failure(let error): note("request \(token) failed: \(error)")
+        }
+        switch request.kind {
+        case .append: model.fail("append \(token) was answered as a request")
+        case .createTopic(let topic): topicCreated(topic, result)
+        case .deleteTopic(let topic):
+            if case .success = result { model.topics[topic].isGone = true } else { deleteTopicFailed(topic, result) }
+        case .createSubscription(let number): subscriptionCreated(number, request, result)
+        case .deleteSubscription(let number): subscriptionDeleted(number, result)
+        case .bind(let number, let index): bound(number, index, request, result)
+        case .unbind(let number, let index): unbound(number, index, request, result)
+        case .update(let number, let policy): updated(number, policy, request, result)
+        case .pause(let number, let isPaused): paused(number, isPaused, request, result)
+        case .seek(let number): sought(number, result)
+        case .settle(let expected): settled(expected, request, result)
+        case .settleByAttachment:
+            switch result {
+            case .success: model.journalIsDurable(before: request.moment)
+            case .failure(let error):
+                // Its attachment may have ended by itself.
+                checkRefusal(error, allows: [.notFound])
+            }
+        case .describe(let number, let leased): described(number, leased, result)
+        case .begin(let transaction): begun(transaction, result)
+        case .stage(let transaction, let staged): self.staged(transaction, staged, result)
+        case .commit(let transaction): committed(transaction, request, result)
+        case .rollBack(let transaction): rolledBack(transaction, result)
+        case .adopt: if case .failure(let error) = result { checkRefusal(error) }
+        case .cancel(let message): cancelled(message, result)
+        case .look: answers[token] = result
+        }
+    }
+
+    private static func text(_ reply: StorageReply) -> String {
+        switch reply {
+        case .settled(let codes): "settled \(codes.map { $0.map { "\($0)" } ?? "ok" })"
+        case .transaction(let id): "transaction \(id.rawValue)"
+        case .browsed(let found, let next): "browsed \(found.map(\.sequence)), \(String(describing: next))"
+        case .subscription(let subscription):
+            "\(subscription.name): \(subscription.lanes.map { "\($0.acknowledged)..<\($0.nextOffset) \($0.backlog)/\($0.leased)" })"
+        case .done: "done"
+        default: "ok"
+        }
+    }
+
+    private func topicCreated(_ index: Int, _ result: Result<StorageReply, SluiceError>) {
+        switch result {
+        case .success(.topicCreated(let topic, _)):
+            model.topics[index].id = topic.id
+            model.topics[index].isAnswered = true
+            model.topics[index].createdAt = min(model.topics[index].createdAt, model.stamp)
+        case .success: model.fail("creating a topic was answered wrongly")
+        case .failure(let error):
+            if checkRefusal(error, allows: [.alreadyExists]) { model.topics[index].isGone = true }
+        }
+    }
+
+    private func deleteTopicFailed(_ topic: Int, _ result: Result<StorageReply, SluiceError>) {
+        guard case .failure(let error) = result, checkRefusal(error) else { return }
+        model.topics[topic].isEnding = false
+        model.topics[topic].endingAt = DeliveryModel.never
+        for subscription in model.subscriptions {
+            if case .cursor(topic) = subscription.source,
+                !pending.values.contains(where: {
+                    if case .deleteSubscription(subscription.number) = $0.kind { true } else { false }
+                })
+            {
+                subscription.isEnding = false
+                subscription.endingAt = DeliveryModel.never
+            }
+        }
+    }
+
+    private func subscriptionCreated(_ number: Int, _ request: Pending, _ result: Result<StorageReply, SluiceError>) {
+        let subscription = model.subscriptions[number]
+        switch result {
+        case .success(.subscriptionCreated(let seen, let isNew)):
+            model.check(isNew && seen.name == subscription.name, "creating \(subscription.name) was answered wrongly")
+            subscription.id = seen.id
+            if !subscription.isInbox { subscription.start = seen.lanes.map(\.acknowledged) }
+            subscription.isAnswered = true
+            subscription.createdAt = min(subscription.createdAt, model.stamp)
+            for index in subscription.bindings.indices { subscription.bindings[index].addedBy = model.serial }
+            if subscription.policy.isDurable { model.journalIsDurable(before: request.moment) }
+            for message in model.messages.indices where model.messages[message].isSeen {
+                model.becameVisible(message)
+            }
+        case .success: model.fail("creating a subscription was answered wrongly")
+        case .failure(let error):
+            let topicIsGone =
+                if case .cursor(let topic) = subscription.source { !model.topics[topic].isUsable } else { false }
+            if checkRefusal(error, allows: topicIsGone ? [.topicNotFound, .invalidArgument] : []) {
+                subscription.isGone = true
+            }
+        }
+    }
+
+    private func subscriptionDeleted(_ number: Int, _ result: Result<StorageReply, SluiceError>) {
+        let subscription = model.subscriptions[number]
+        switch result {
+        case .success: subscription.isGone = true
+        case .failure(let error):
+            if case .cursor(let topic) = subscription.source, !model.topics[topic].isUsable { return }
+            if checkRefusal(error) {
+                subscription.isEnding = false
+                subscription.endingAt = DeliveryModel.never
+            }
+        }
+    }
+
+    private func isMissing(_ subscription: ModelSubscription) -> [ErrorCode] {
+        subscription.isUsable ? [] : [.subscriptionNotFound]
+    }
+
+    private func bound(_ number: Int, _ index: Int, _ request: Pending, _ result: Result<StorageReply, SluiceError>) {
+        let subscription = model.subscriptions[number]
+        switch result {
+        case .success:
+            subscription.bindings[index].addedBy = model.moment().serial
+            if subscription.policy.isDurable { model.journalIsDurable(before: request.moment) }
+        case .failure(let error):
+            if checkRefusal(error, allows: isMissing(subscription)) {
+                subscription.bindings[index].removed = .start
+                subscription.bindings[index].removedBy = 0
+                subscription.bindings[index].added.serial = DeliveryModel.never
+            } else {
+                subscription.bindings[index].isUncertain = true
+            }
+        }
+    }
+
+    private func unbound(_ number: Int, _ index: Int, _ request: Pending, _ result: Result<StorageReply, SluiceError>) {
+        let subscription = model.subscriptions[number]
+        switch result {
+        case .success:
+            subscription.bindings[index].removedBy = model.moment().serial
+            if subscription.policy.isDurable { model.journalIsDurable(before: request.moment) }
+        case .failure(let error):
+            if checkRefusal(error, allows: isMissing(subscription)) {
+                subscription.bindings[index].removed.serial = DeliveryModel.never
+            } else {
+                subscription.bindings[index].isUncertain = true
+            }
+        }
+    }
+
+    private func updated(
+        _ number: Int,
+        _ policy: SubscriptionPolicy,
+        _ request: Pending,
+        _ result: Result<StorageReply, SluiceError>
+    ) {
+        let subscription = model.subscriptions[number]
+        if case .failure(let error) = result, !checkRefusal(error, allows: isMissing(subscription)) { return }
+        if let place = subscription.pendingPolicies.firstIndex(of: policy) {
+            subscription.pendingPolicies.remove(at: place)
+        }
+        switch result {
+        case .success(.subscription(let seen)):
+            model.check(seen.policy == policy || !subscription.pendingPolicies.isEmpty, "another policy was set")
+            for entry in subscription.entries.values where entry.isOpen && subscription.isSpent(entry) {
+                subscription.entries[entry.message]?.isVague = true
+            }
+            subscription.policy = policy
+        case .success: model.fail("an update was answered wrongly")
+        case .failure(let error): checkRefusal(error, allows: isMissing(subscription))
+        }
+    }
+
+    private func paused(
+        _ number: Int,
+        _ isPaused: Bool,
+        _ request: Pending,
+        _ result: Result<StorageReply, SluiceError>
+    ) {
+        let subscription = model.subscriptions[number]
+        if case .failure(let error) = result, !checkRefusal(error, allows: isMissing(subscription)) { return }
+        if let place = subscription.pendingPauses.firstIndex(of: isPaused) {
+            subscription.pendingPauses.remove(at: place)
+        }
+        switch result {
+        case .success: subscription.isPaused = isPaused
+        case .failure(let error): checkRefusal(error, allows: isMissing(subscription))
+        }
+    }
+
+    private func sought(_ number: Int, _ result: Result<StorageReply, SluiceError>) {
+        let subscription = model.subscriptions[number]
+        if case .failure(let error) = result, error.code == .indeterminate { return }
+        subscription.pendingSeeks -= 1
+        subscription.soughtBy = model.moment().serial
+        switch result {
+        case .success(.subscription(let seen)):
+            if subscription.start != nil { subscription.start = seen.lanes.map(\.acknowledged) }
+        case .success: model.fail("a seek was answered wrongly")
+        case .failure(let error):
+            checkRefusal(error, allows: isMissing(subscription) + [.offsetOutOfRange, .invalidArgument])
+        }
+    }
+
+    private func settled(_ expected: [Bool?], _ request: Pending, _ result: Result<StorageReply, SluiceError>) {
+        switch result {
+        case .success(.settled(let codes)):
+            model.journalIsDurable(before: request.moment)
+            model.check(codes.count == expected.count, "a settlement was answered for other receipts")
+            for (code, expected) in zip(codes, expected) {
+                guard let expected else { continue }
+                model.check(
+                    (code == nil) == expected,
+                    "a receipt was \(code == nil ? "accepted" : "refused as \(code?.rendering.name ?? "")"), against what it should be"
+                )
+            }
+        case .success: model.fail("a settlement was answered wrongly")
+        case .failure(let error): checkRefusal(error)
+        }
+    }
+
+    private func described(_ number: Int, _ leased: UInt64?, _ result: Result<StorageReply, SluiceError>) {
+        guard case .success(.subscription(let seen)) = result, let leased else { return }
+        let count = seen.lanes.reduce(0) { $0 + $1.leased }
+        model.check(
+            count == leased,
+            "\(seen.name) is said to have \(count) leased messages, and has \(leased)"
+        )
+        for lane in seen.lanes {
+            model.check(lane.backlog >= lane.leased, "\(seen.name) has more leased than in its backlog")
+        }
+    }
+
+    // MARK: Transactions and schedules
+
+    private func begun(_ index: Int, _ result: Result<StorageReply, SluiceError>) {
+        switch result {
+        case .success(.transaction(let id)):
+            model.check(!model.transactions.contains { $0.id == id }, "a transaction has the number of another")
+            model.transactions[index].id = id
+            model.transactions[index].state = .open
+        case .success: model.fail("beginning a transaction was answered wrongly")
+        case .failure(let error):
+            checkRefusal(error)
+            model.transactions[index].state = .ended
+        }
+    }
+
+    private func staged(
+        _ index: Int,
+        _ staged: [(held: Held, expected: Bool?)],
+        _ result: Result<StorageReply, SluiceError>
+    ) {
+        model.transactions[index].pending -= 1
+        switch result {
+        case .success(.settled(let codes)):
+            for (code, item) in zip(codes, staged) {
+                if let expected = item.expected {
+                    model.check((code == nil) == expected, "a staged receipt was judged otherwise than it should be")
+                }
+                guard code == nil else { continue }
+                model.transactions[index].staged.append((item.held.subscription, item.held.message, item.held.attempt))
+            }
+        case .success: model.fail("staging was answered wrongly")
+        case .failure(let error):
+            checkRefusal(error, allows: mayBeAbandoned(model.transactions[index]) ? [.notFound] : [])
+            if error.code == .indeterminate { model.transactions[index].isUncertain = true }
+        }
+    }
+
+    private func committed(_ index: Int, _ request: Pending, _ result: Result<StorageReply, SluiceError>) {
+        let known = model.transactions[index]
+        for staged in known.staged {
+            model.subscriptions[staged.subscription].entries[staged.message]?.isStaged = false
+        }
+        switch result {
+        case .success:
+            report.commits += 1
+            model.transactions[index].state = .committed
+            model.transactions[index].committedAt = model.stamp
+            model.journalIsDurable(before: request.moment)
+            let moment = model.moment()
+            for batch in known.batches where model.batches[batch].fate == .durable {
+                for message in model.batches[batch].messages {
+                    model.messages[message].routedTo = min(model.messages[message].routedTo, moment.serial)
+                    model.messages[message].seenAt = min(model.messages[message].seenAt, model.stamp)
+                    if model.topics[model.batches[batch].topic].isUsable { model.becameVisible(message) }
+                }
+            }
+            for staged in known.staged {
+                let subscription = model.subscriptions[staged.subscription]
+                guard var entry = subscription.entries[staged.message], subscription.isUsable else { continue }
+                if entry.isVague {
+                    guard !subscription.isVague, entry.generation == 0 else { continue }
+                    entry.state = .done
+                    entry.done = request.moment
+                    entry.isVague = false
+                    subscription.entries[staged.message] = entry
+                    continue
+                }
+                let isRight: Bool
+                switch entry.state {
+                case .leased: isRight = entry.failed + 1 == staged.attempt
+                case .waiting, .delayed: isRight = entry.failed == staged.attempt
+                case .done, .dying: isRight = false
+                }
+                // Between its effect and the answer its policy or a seek may have come.
+                model.check(
+                    isRight || subscription.isVague,
+                    "a commit settled \(model.text(staged.message)) in \(subscription.name), which another has"
+                )
+                entry.state = .done
+                entry.isAccepted = true
+                entry.done = request.moment
+                subscription.entries[staged.message] = entry
+            }
+        case .failure(let error):
+            let wasRefused = checkRefusal(
+                error,
+                allows: [.leaseLost, .quotaExceeded] + (mayBeAbandoned(known) ? [.notFound] : [])
+            )
+            if error.code == .leaseLost {
+                model.check(!known.staged.isEmpty, "a transaction without settlements lost a lease")
+            }
+            if wasRefused {
+                model.transactions[index].state = error.code == .notFound ? .ended : .open
+                if error.code == .notFound { model.transactions[index].rolledBackAt = model.stamp }
+                model.transactions[index].commitSubmitted = nil
+            } else {
+                model.transactions[index].isUncertain = true
+                for staged in known.staged {
+                    model.subscriptions[staged.subscription].entries[staged.message]?.isVague = true
+                }
+            }
+        }
+    }
+
+    private func rolledBack(_ index: Int, _ result: Result<StorageReply, SluiceError>) {
+        switch result {
+        case .success:
+            report.rollBacks += 1
+            model.transactions[index].state = .ended
+            model.transactions[index].rolledBackAt = model.stamp
+        case .failure(let error):
+            let known = model.transactions[index]
+            if checkRefusal(error, allows: mayBeAbandoned(known) ? [.notFound] : []) {
+                model.transactions[index].state = error.code == .notFound ? .ended : .open
+            } else {
+                model.transactions[index].isUncertain = true
+            }
+        }
+    }
+
+    private func cancelled(_ message: Int, _ result: Result<StorageReply, SluiceError>) {
+        switch result {
+        case .success:
+            report.withdrawn += 1
+            model.check(!model.messages[message].isSeen, "\(model.text(message)) was withdrawn after it was seen")
+            model.messages[message].isWithdrawn = true
+        case .failure(let error):
+            guard checkRefusal(error, allows: [.notFound]), error.code == .notFound else { return }
+            let isDue = model.messages[message].due.map { $0 <= model.now } ?? true
+            let topicIsGone = !model.topics[model.batches[model.messages[message].batch].topic].isUsable
+            model.check(
+                isDue || model.messages[message].isWithdrawn || model.messages[message].isSeen || topicIsGone,
+                "\(model.text(message)) is not known under its number, and waits"
+            )
+        }
+    }
+}

@@ -1,0 +1,10 @@
+internal import Glibc
+
+enum SystemClock {
+    /// µs since 1970.
+    static func microseconds() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return UInt64(max(0, time.tv_sec)) * 1_000_000 + UInt64(max(0, time.tv_nsec)) / 1_000
+    }
+}

@@ -1,0 +1,100 @@
+internal import MessageModel
+
+/// The keys of all messages in the log: of sealed segments in files, of the newest ones in memory.
+struct KeyTable {
+    /// The keys of a sealed segment.
+    struct File: Equatable {
+        var segment: UInt64
+        /// In which it was written.
+        var epoch: UInt32
+        var firstTime: UInt64
+        var lastTime: UInt64
+
+        var name: String { KeyFile.name(segment: segment, epoch: epoch) }
+    }
+
+    /// By segment.
+    private(set) var open: [UInt64: KeyIndex] = [:]
+    /// Oldest segment first.
+    private(set) var files: [File] = []
+
+    /// A message with this key was published by a record of a segment.
+    mutating func append(_ hash: UInt64, time: UInt64, position: UInt64, record: UInt16, segment: UInt64) {
+        open[segment, default: KeyIndex(base: position)].append(
+            hash: hash,
+            time: time,
+            position: position,
+            record: record
+        )
+    }
+
+    /// The oldest segment before this one whose keys are not in a file.
+    func oldestOpen(before segment: UInt64) -> UInt64? {
+        guard let oldest = open.keys.min(), oldest < segment else { return nil }
+        return oldest
+    }
+
+    /// A segment's keys were written.
+    mutating func spilled(_ file: File) {
+        open[file.segment] = nil
+        files.removeAll { $0.segment == file.segment }
+        let place = PartitionIndex.firstIndex(in: 0..<files.count) { files[$0].segment > file.segment }
+        files.insert(file, at: place)
+    }
+
+    /// Forgets the files of segments of which nothing is left.
+    /// - Returns: their names.
+    mutating func forget(unless isNeeded: (_ segment: UInt64) -> Bool) -> [String] {
+        let names = files.compactMap { isNeeded($0.segment) ? nil : $0.name }
+        if !names.isEmpty { files.removeAll { !isNeeded($0.segment) } }
+        return names
+    }
+}
+
+extension KeyTable {
+    func encode(to writer: inout ByteWriter) {
+        writer.write32(UInt32(files.count))
+        for file in files {
+            writer.write64(file.segment)
+            writer.write32(file.epoch)
+            writer.write64(file.firstTime)
+            writer.write64(file.lastTime)
+        }
+        writer.write32(UInt32(open.count))
+        for (segment, index) in open.sorted(by: { $0.key < $1.key }) {
+            writer.write64(segment)
+            writer.write64(index.base)
+            writer.write32(UInt32(index.count))
+            index.forEach { entry in
+                writer.write64(entry.hash)
+                writer.write64(entry.time)
+                writer.write64(entry.place)
+            }
+        }
+    }
+
+    /// Nil where the bytes end early or make no sense.
+    init?(from reader: inout ByteReader) {
+        guard let fileCount = reader.read32() else { return nil }
+        for _ in 0..<fileCount {
+            guard let segment = reader.read64(), let epoch = reader.read32(), let first = reader.read64(),
+                let last = reader.read64(), files.last.map({ $0.segment < segment }) ?? true
+            else { return nil }
+            files.append(File(segment: segment, epoch: epoch, firstTime: first, lastTime: last))
+        }
+        guard let openCount = reader.read32() else { return nil }
+        for _ in 0..<openCount {
+            guard let segment = reader.read64(), let base = reader.read64(), let count = reader.read32() else {
+                return nil
+            }
+            var index = KeyIndex(base: base)
+            for _ in 0..<count {
+                guard let hash = reader.read64(), let time = reader.read64(), let place = reader.read64() else {
+                    return nil
+                }
+                index.append(KeyEntry(hash: hash, time: time, place: place))
+            }
+            open[segment] = index
+        }
+    }
+}
