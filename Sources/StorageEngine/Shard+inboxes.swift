@@ -40,9 +40,10 @@ extension Shard {
 
     /// What was routed to an inbox is durable.
     func grew(_ inbox: Subscription, lane number: UInt16) {
-        guard inbox.consumers.isEmpty else { return enqueue(inbox) }
         guard let lane = inbox.lane(number) else { return }
+        // What was condemned before it was durable can be read now.
         if !lane.delivery.dying.isEmpty { enqueueDead(lane) }
+        guard inbox.consumers.isEmpty else { return enqueue(inbox) }
         if lane.mayExpire, lane.headExpiry == .never { timeIsUp(lane, inbox) }
     }
 

@@ -396,7 +396,7 @@ struct ShardState {
         subscription.isDeleted = true
         for lane in subscription.lanes {
             guard let lane else { continue }
-            if subscription.isInbox { lane.sequence.isDeleted = true }
+            if subscription.isInbox { lane.sequence.leaveInbox() }
             lane.endReading()
         }
         subscriptionsByName[SubscriptionKey(tenant: subscription.tenant, name: subscription.name)] = nil

@@ -11,7 +11,7 @@ struct Sluice: ParsableCommand {
         subcommands: [
             ServeCommand.self, ProduceCommand.self, ConsumeCommand.self, TopicCommand.self, SubscriptionCommand.self,
             LookUpCommand.self, RedriveCommand.self, RetainedCommand.self, ScheduleCommand.self, BenchCommand.self,
-            ConfigCommand.self, VersionCommand.self,
+            SimCommand.self, ConfigCommand.self, VersionCommand.self,
         ]
     )
 

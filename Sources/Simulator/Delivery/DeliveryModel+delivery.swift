@@ -43,13 +43,15 @@ extension DeliveryModel {
     }
 
     /// Deadlines that have come.
-    func timePasses(to time: Timestamp) {
+    /// - Parameter endsLeases: false while a new life is looked at, which what was known of the old one is compared with.
+    func timePasses(to time: Timestamp, endsLeases: Bool = true) {
         now = max(now, time)
         for batch in batches.indices where batches[batch].kind == .scheduled {
             for message in batches[batch].messages where messages[message].routedFrom == 0 {
                 if let due = messages[message].due, due <= now { messages[message].routedFrom = max(serial, 1) }
             }
         }
+        guard endsLeases else { return }
         for subscription in subscriptions where !subscription.isGone {
             for (message, entry) in subscription.entries {
                 switch entry.state {

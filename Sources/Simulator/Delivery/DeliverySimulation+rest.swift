@@ -33,6 +33,8 @@ extension DeliverySimulation {
 
     func recover(isClean: Bool) throws(Violation) {
         for subscription in model.subscriptions where !subscription.policy.isDurable { subscription.isGone = true }
+        isRecovering = true
+        defer { isRecovering = false }
         let found = try observe()
         model.now = max(model.now, scheduler.now)
         model.verify(found, stamp: DeliveryModel.end, isCrash: !isClean)

@@ -87,7 +87,7 @@ extension DeliverySimulation {
 
     private static func text(_ policy: SubscriptionPolicy) -> String {
         """
-        \(policy.consumers), lease \(policy.leaseMicroseconds), attempts \(policy.maxAttempts), \(policy.backoff), \
+        \(policy.consumers), lease \(policy.leaseMicroseconds), attempts \(policy.maxAttempts), \(policy.backoff?.description ?? "no back-off"), \
         dead \(policy.deadLetterTopic ?? "none"), tags '\(policy.tags)', names '\(String(decoding: policy.nameFilter, as: UTF8.self))', \
         window \(policy.window), \(policy.isDurable ? "durable" : "transient"), TTL \(policy.messageTTLMicroseconds), \
         limits \(policy.maxMessages)/\(policy.maxBytes) \(policy.overflow), priorities \(policy.maxPriority), \
@@ -189,8 +189,12 @@ extension DeliverySimulation {
         policy.leaseMicroseconds = pick([0, 2_000, 10_000, 50_000, 300_000, 300_000]) ?? 0
         policy.maxAttempts = pick([0, 0, 1, 2, 3, 5]) ?? 0
         policy.deadLetterTopic = random.percent(50) ? "dead" : nil
-        let text = pick(["", "", "1ms,5ms,20ms", "exponential 2ms x2 max 40ms"]) ?? ""
-        policy.backoff = text.isEmpty ? nil : try? Backoff(text)
+        policy.backoff =
+            switch Int.random(in: 0..<4, using: &random) {
+            case 0: try? Backoff(fixed: [1, 5, 20])
+            case 1: try? Backoff(exponential: 2, factorHundredths: 200, max: 40)
+            default: nil
+            }
         policy.window = pick([65_536, 65_536, 65_536, 1, 3, 10]) ?? 1
         guard isInbox else { return }
         policy.messageTTLMicroseconds = random.percent(10) ? .random(in: 1_000...200_000, using: &random) : 0

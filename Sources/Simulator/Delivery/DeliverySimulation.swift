@@ -130,6 +130,8 @@ package final class DeliverySimulation: ShardHost {
     /// Attachments that are to be refused, because another is exclusive.
     var refused = Set<UInt32>()
     var nextOwner: UInt64 = 1
+    /// A new life is being looked at.
+    var isRecovering = false
 
     package init(seed: UInt64, options: Options = Options()) {
         self.options = options
@@ -182,7 +184,7 @@ package final class DeliverySimulation: ShardHost {
 
     override func roundBegins() {
         model.stamp = keepsHistory ? disk.history.count : 0
-        model.timePasses(to: scheduler.now)
+        model.timePasses(to: scheduler.now, endsLeases: !isRecovering)
     }
 
     override func roundEnded() {

@@ -50,6 +50,12 @@ final class IndexedSequence {
         self.inbox = inbox
     }
 
+    /// Its inbox is deleted. What was published may still be on its way to it.
+    func leaveInbox() {
+        isDeleted = true
+        inbox = nil
+    }
+
     /// The oldest offset that is there.
     var firstOffset: UInt64 { max(trimmedOffset, index.firstOffset ?? nextOffset) }
 

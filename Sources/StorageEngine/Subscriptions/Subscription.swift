@@ -117,12 +117,6 @@ final class Subscription: ReaderOwner {
         let key = LaneKey(subscription: id, lane: number)
         let lane = Lane(key, IndexedSequence(.inbox(key), inbox: self), at: 0)
         lanes[Int(number)] = lane
-        if !consumers.isEmpty {
-            // They wait at the ends of the lanes that there were.
-            let reader = SequenceReader(lane.sequence, offset: 0, owner: self)
-            lane.fresh = reader
-            lane.sequence.waiters.append(reader)
-        }
         return lane
     }
 

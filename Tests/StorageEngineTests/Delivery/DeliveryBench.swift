@@ -57,10 +57,12 @@ final class DeliveryBench: ShardOutput {
         got = []
     }
 
-    /// A stop in order, and a new start.
-    func restart() throws {
+    /// A stop in order, and a new start without some of the side files.
+    func restart(without isRemoved: (String) -> Bool = { _ in false }) throws {
         shard.close()
         settle()
+        for file in try disk.listFilesNow() where isRemoved(file) { disk.removeFile(file) }
+        while disk.completeNext() != nil {}
         shard = try Shard.open(device: disk, options: options)
         settle()
         session = shard.openSession(tenant: .default)
