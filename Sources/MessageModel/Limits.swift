@@ -19,6 +19,8 @@ package enum Limits {
     package static let recordsPerBatch = 65_535
     /// An ordering key is compared and hashed for each delivery.
     package static let orderingKeyBytes = 1_024
+    /// Keys by which one message can be looked up: each costs memory and disk of its own. What is more is carried along.
+    package static let keysPerMessage = 64
     /// Largest encoded size of one message's properties.
     package static let propertiesBytes = 256 << 10
 }

@@ -86,9 +86,7 @@ extension Shard {
                     // A snapshot of a log that is no longer there says nothing.
                     guard position == 0 || segments.last.map({ position <= $0.end }) == true else { continue }
                     // Without an index that it names, the log is read from an older one on, or from its beginning.
-                    // Keys of segments that were freed since are not missed.
-                    let there = Set(segments.map(\.number))
-                    _ = state.keys.forget { there.contains($0) }
+                    state.keys.forgetMissing(files: indexFiles, segments: segments)
                     let named = state.indexFiles
                     guard named.isSubset(of: indexFiles) else { continue }
                     recovered.state = state

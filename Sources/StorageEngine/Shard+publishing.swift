@@ -150,10 +150,13 @@ extension Shard {
         var items: [Publication.Item] = []
         var copies: [RoutableBatch] = []
         var entries = due[...]
+        // With many inboxes or long names to note, fewer fit into one record: the others follow with the next.
+        var room = min(1 << 20, options.segmentBytes / 4)
         let fetch = RecordFetch(positions, readBytes: 4_096) { shard, place, stored in
-            while let entry = entries.first, entry.payload == positions[place] {
+            while room > 0, let entry = entries.first, entry.payload == positions[place] {
                 entries.removeFirst()
                 shard.collectDue(entry, stored, &items, &copies)
+                room -= items.last?.encodedBytes ?? 0
             }
         } completion: { shard in
             shard.dueFetch = nil

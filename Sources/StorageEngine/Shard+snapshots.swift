@@ -29,6 +29,8 @@ struct SnapshotWork {
     var isWritingLast = false
     /// A side file was refused while closing: it is done without.
     var isRefused = false
+    /// How often the journal was refused while closing.
+    var refusals = 0
     var isClosed = false
 }
 
@@ -91,7 +93,13 @@ extension Shard {
             } catch {
                 // While closing there may never be room again: it is done without the snapshot.
                 if case .waitsForSegment = error { return }
-                snapshotWork.isRefused = snapshotWork.isClosing
+                guard snapshotWork.isClosing, retryDeadline == nil else { return }
+                // Settlements that nobody was told of are worth a few attempts.
+                snapshotWork.refusals += 1
+                snapshotWork.isRefused = snapshotWork.refusals > 3 || log.failure != nil
+                if !snapshotWork.isRefused {
+                    retryDeadline = now.advanced(byMicroseconds: options.fullRetryMicroseconds)
+                }
                 return
             }
             snapshotWork.isWanted = false

@@ -191,6 +191,10 @@ extension Shard {
                 items: items,
                 changes: changes.next()
             )
+            guard log.canHold(payloadBytes: publication.encodedBytes) else {
+                let error = SluiceError(.tooLarge, "the transaction is too large for one record of the log")
+                return reply(session, token, .request(.failure(error)))
+            }
             try publish(publication, copies: copies, now: now)
             for (receipt, lane, subscription) in settled {
                 if !subscription.isLogged {

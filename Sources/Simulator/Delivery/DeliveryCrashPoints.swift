@@ -73,6 +73,7 @@ extension DeliverySimulation {
             schedulerSeed: random.next()
         )
         check.scheduler.advance(to: scheduler.now)
+        check.isRecovering = true
         do throws(Violation) {
             try check.open()
             try check.runUntilReady()

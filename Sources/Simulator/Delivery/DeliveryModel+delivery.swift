@@ -34,6 +34,7 @@ extension DeliveryModel {
             entry.isVague = true
         }
         entry.state = hasTopic ? .dying(reason: reason) : .done
+        entry.hasDied = hasTopic
     }
 
     private func accept(_ entry: inout Entry) {
@@ -314,6 +315,8 @@ extension DeliveryModel {
                 }
             }
         }
+        // Messages that are not known to be there may wait for their keys, and take room.
+        if policy.consumers == .orderedByKey, policy.window < 100, tracked > 0 { return nil }
         return tracked < Int(policy.window) ? found : nil
     }
 

@@ -154,7 +154,7 @@ extension DeliverySimulation {
         let isShort = random.percent(20)
         let specification = TransactionSpecification(
             owner: random.percent(60) ? "owner" : "",
-            checkAfterMicroseconds: isShort ? .random(in: 5_000...50_000, using: &random) : 10_000_000_000,
+            checkAfterMicroseconds: isShort ? .random(in: 10_000...50_000, using: &random) : 10_000_000_000,
             checks: .random(in: 0...2, using: &random)
         )
         model.transactions.append(DeliveryModel.Transaction(specification: specification, begunAt: scheduler.now))

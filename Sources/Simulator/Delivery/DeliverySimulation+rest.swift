@@ -171,7 +171,7 @@ extension DeliveryModel {
                 "\(text(message)) died in \(subscription.name), and is not with the dead letters"
             )
         case .waiting, .leased, .delayed:
-            subscription.entries[message]?.done = .start
+            subscription.entries[message]?.done = Moment(serial: serial, stamp: stamp)
             let isSpent = subscription.limitsOfAttempts.contains { $0 > 0 && entry.failed >= $0 }
             check(
                 entry.isVague || isDroppable(message, subscription) || isSpent || entry.deadLetters > 0

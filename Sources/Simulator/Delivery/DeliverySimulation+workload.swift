@@ -315,6 +315,7 @@ extension DeliverySimulation {
             target = pick([.first, .next, .offset(partition: 0, 0), .time(scheduler.now)]) ?? .first
         }
         subscription.pendingSeeks += 1
+        subscription.wasSought = true
         if let start = subscription.start { subscription.start = start.map { _ in 0 } }
         report.seeks += 1
         for message in subscription.entries.keys {

@@ -189,7 +189,7 @@ package final class DeliverySimulation: ShardHost {
 
     override func roundEnded() {
         acceptAll()
-        if isQuiet, isServing, pending.isEmpty, toAccept.isEmpty { checkNeglect() }
+        if isQuiet, isServing, !isRecovering, pending.isEmpty, toAccept.isEmpty { checkNeglect() }
     }
 
     /// Nobody waits who could be served: a wake-up would have been lost.

@@ -48,6 +48,8 @@ final class ModelSubscription {
         /// When it was done.
         var done: DeliveryModel.Moment?
         var isAccepted = false
+        /// It was on its way to the dead letters before it was done.
+        var hasDied = false
         /// What a look showed as its attempts since when: what a crash may go back to.
         var attempts: [(moment: DeliveryModel.Moment, count: UInt32)] = []
         /// A seek may bring it back, and let it die again.
@@ -95,6 +97,8 @@ final class ModelSubscription {
     var isPaused = false
     var pendingPauses: [Bool] = []
     var pendingSeeks = 0
+    /// A seek was asked for at any time.
+    var wasSought = false
     /// The last seek was over by then: what may have been published before it is not missed.
     var soughtBy = 0
     var entries: [Int: Entry] = [:]

@@ -42,6 +42,14 @@ struct KeyTable {
         files.insert(file, at: place)
     }
 
+    /// Forgets files that are not there and cannot, or need not, be made again from the log: those of segments that were
+    /// freed, and all that are missing where the log no longer has its beginning.
+    mutating func forgetMissing(files there: Set<String>, segments: [CommitLog.Segment]) {
+        let numbers = Set(segments.map(\.number))
+        let isWhole = segments.first?.base == 0
+        files.removeAll { !there.contains($0.name) && !(isWhole && numbers.contains($0.segment)) }
+    }
+
     /// Forgets the files of segments of which nothing is left.
     /// - Returns: their names.
     mutating func forget(unless isNeeded: (_ segment: UInt64) -> Bool) -> [String] {

@@ -80,6 +80,9 @@ final class CommitLog {
         _ fill: (UnsafeMutableRawBufferPointer) -> Void
     ) throws(AppendRefusal) -> UInt64 {
         if let failure { throw .failed(failure) }
+        guard canHold(payloadBytes: payloadBytes) else {
+            throw .failed(DeviceError(.failed, "a record of \(payloadBytes) bytes is larger than a segment"))
+        }
         let length = LogRecord.roundUp(LogRecord.headerBytes + payloadBytes)
         if end + UInt64(length + LogRecord.headerBytes) > active.end { try rollOver() }
         return write(kind, length: length, payloadBytes: payloadBytes, fill)

@@ -40,6 +40,8 @@ struct Publication: Equatable {
         /// The offset of the first; given when the record is written.
         var baseOffset: UInt64 = 0
         var traces: [MessageTrace] = []
+
+        var encodedBytes: Int { traces.reduce(48 + routes.count * 16) { $0 + $1.encodedBytes } }
     }
 
     var time: Timestamp
@@ -76,6 +78,9 @@ struct Publication: Equatable {
         }
         writer.writeRest(changes)
     }
+
+    /// How long its record is at most.
+    var encodedBytes: Int { items.reduce(32 + changes.count) { $0 + $1.encodedBytes } }
 
     init(time: Timestamp, reason: Reason, transaction: UInt64 = 0, items: [Item], changes: [UInt8] = []) {
         self.time = time

@@ -50,6 +50,14 @@ struct MessageTrace: Equatable {
         }
     }
 
+    /// How long it is at most.
+    var encodedBytes: Int {
+        switch kind {
+        case .retained(let name, _, _), .cleared(let name): 32 + name.count
+        case .messageID, .key, .lastOfKey: 24
+        }
+    }
+
     init(record: UInt16, kind: Kind) {
         self.record = record
         self.kind = kind

@@ -39,6 +39,7 @@ extension ShardState {
             if index >= first + count { break }
             let place = UInt16(truncatingIfNeeded: index)
             var expiry = UInt64.max
+            var keyCount = 0
             var isTombstone = record.body.isEmpty
             var properties = PropertyCursor(record.properties)
             while let (id, value) = properties.next() {
@@ -51,6 +52,8 @@ extension ShardState {
                     let key = KeyIndex.hash(.messageID, value, tenant: topic.tenant, hash)
                     traces.append(MessageTrace(record: place, kind: .key(key)))
                 case .key:
+                    keyCount += 1
+                    guard keyCount <= Limits.keysPerMessage else { continue }
                     let key = KeyIndex.hash(.key, value, tenant: topic.tenant, hash)
                     traces.append(MessageTrace(record: place, kind: .key(key)))
                 case .expiry: if value.count == 8 { expiry = value.load64(0) }

@@ -64,6 +64,15 @@ struct LookUpTests {
         }
     }
 
+    @Test("of one message only so many keys count")
+    func manyKeys() throws {
+        let bench = try DeliveryBench()
+        let topic = try bench.topic("t")
+        bench.publish(topic, [.init("a", keys: (0..<100).map { "k\($0)" })])
+        #expect(try find(bench, key("k63")) == ["a@0"])
+        #expect(try find(bench, key("k64")) == [])
+    }
+
     @Test("only the time asked for counts")
     func times() throws {
         let bench = try DeliveryBench()

@@ -145,6 +145,22 @@ struct RetainedTests {
         #expect(try scan(bench, "#").values == values)
     }
 
+    @Test("many with long names that are due at once are published in several steps")
+    func longNames() throws {
+        let bench = try DeliveryBench()
+        let topic = try bench.topic("t")
+        try bench.cursor("s", topic)
+        let due = bench.now.advanced(byMicroseconds: 1_000_000)
+        let long = String(repeating: "n", count: 2_000)
+        for index in 0..<60 {
+            bench.publish(topic, [.init("m\(index)", key: "\(long)\(100 + index)", deliverAt: due, isRetained: true)])
+        }
+        bench.pass(milliseconds: 2_000)
+        #expect(try scan(bench, "#").values.count == 60)
+        bench.consume("s")
+        #expect(bench.take().map(\.body) == (0..<60).map { "m\($0)" })
+    }
+
     @Test("a deleted topic takes its values with it, and tenants do not see each other's")
     func deletion() throws {
         let bench = try DeliveryBench()
