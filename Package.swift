@@ -79,8 +79,8 @@ let package = Package(
         target(
             "HTTPFront",
             [
-                "Gateway", "StorageService", "MessageModel", hummingbird, httpTypes, nioHTTPTypes, nioHTTP1, nioCore,
-                logging,
+                "Gateway", "OutboundHTTP", "StorageService", "MessageModel", hummingbird, httpTypes, nioHTTPTypes, nioHTTP1,
+                nioCore, logging,
             ]
         ),
 
@@ -88,7 +88,8 @@ let package = Package(
         target("SluiceClient", ["NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),
         target("ServerConfiguration", [yams]),
         target("Observability", [logging]),
-        target("AdminConsole", [argumentParser, nioCore, nioHTTP1, nioPosix]),
+        target("OutboundHTTP", [nioCore, nioHTTP1, nioPosix]),
+        target("AdminConsole", ["OutboundHTTP", argumentParser]),
         .executableTarget(
             name: "sluice",
             dependencies: [
@@ -132,12 +133,12 @@ let package = Package(
             "FrontTests",
             [
                 "Gateway", "NativeFront", "MQTTFront", "HTTPFront", "NativeProtocol", "MQTTProtocol", "SluiceClient",
-                "LocalStorage", "StorageEngine", "StorageService", "MessageModel", nioCore, nioPosix, nioEmbedded,
+                "LocalStorage", "StorageEngine", "StorageService", "MessageModel", nioCore, nioHTTP1, nioPosix, nioEmbedded,
                 logging,
             ]
         ),
         testTarget("SluiceClientTests", ["SluiceClient", "NativeProtocol", "MessageModel", nioCore, nioEmbedded]),
         testTarget("ServerConfigurationTests", ["ServerConfiguration", "Observability", logging]),
-        testTarget("ConsoleTests", ["AdminConsole", argumentParser, nioCore, nioHTTP1, nioPosix]),
+        testTarget("ConsoleTests", ["AdminConsole", "OutboundHTTP", argumentParser, nioCore, nioHTTP1, nioPosix]),
     ]
 )

@@ -24,6 +24,11 @@ package struct HTTPOptions: Sendable {
     package var responseTimeoutMilliseconds: Int64 = 60_000
     /// An append or a request that storage has not answered by then is answered with an error, in ms.
     package var storageTimeoutMilliseconds: Int64 = 30_000
+    /// Where applications may be called back: `host:port`, port 0 for any. Nowhere else, because what the server can
+    /// reach its clients may not.
+    package var callbackAddresses: [(host: String, port: Int)] = []
+    /// One call to an application, from its first byte to the last of the answer, in ms.
+    package var callbackTimeoutMilliseconds: Int64 = 10_000
     /// Requests under way have this long to end when the server stops, in ms.
     package var shutdownMilliseconds: Int64 = 10_000
 
@@ -51,6 +56,10 @@ enum HTTPLimits {
     static let waitMicroseconds: UInt64 = 60_000_000
     static let topicsPerPage = 500
     static let defaultTopicsPerPage = 50
+    /// Calls to applications at the same time; what is beyond them is asked with the next check.
+    static let callbacks = 64
+    /// The answer of an application that is called.
+    static let callbackAnswerBytes = 64 << 10
     /// A trace header is 55 bytes (traceparent), or at most 512 characters (tracestate, W3C Trace Context §3.3.1.5).
     static let traceBytes = 512
     /// What is left of a refused request is read and dropped for so long, in ms, so that its sender reads the answer.

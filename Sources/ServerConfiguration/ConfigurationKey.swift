@@ -62,17 +62,22 @@ package struct ConfigurationKey: Sendable {
         _ property: any WritableKeyPath<SluiceConfiguration, [Element]> & Sendable,
         _ kind: SettingKind<Element>,
         named plural: String,
+        mayBeEmpty: Bool = false,
         takesEffect: TakesEffect = .restart,
         _ documentation: String
     ) {
         self.path = path
         self.kind = "list of \(plural)"
-        self.limits = kind.limits
+        self.limits = mayBeEmpty ? kind.limits + ", or none" : kind.limits
         self.takesEffect = takesEffect
         self.documentation = documentation
         self.isList = true
         self.assign = { texts, configuration throws(ElementProblem) in
             var elements: [Element] = []
+            if mayBeEmpty, texts.isEmpty || texts == ["none"] {
+                configuration[keyPath: property] = []
+                return
+            }
             for (index, text) in texts.enumerated() {
                 do throws(ValueProblem) {
                     let element = try kind.parse(text)
@@ -89,7 +94,10 @@ package struct ConfigurationKey: Sendable {
             }
             configuration[keyPath: property] = elements
         }
-        self.renderElements = { $0[keyPath: property].map(kind.render) }
+        self.renderElements = { configuration in
+            let elements = configuration[keyPath: property]
+            return elements.isEmpty ? ["none"] : elements.map(kind.render)
+        }
     }
 
     /// The value as it would be written on one line: a list's elements joined by commas.

@@ -133,6 +133,14 @@ package enum ConfigurationSchema {
             .size((1 << 10)...(64 << 20)),
             "The largest request body accepted."
         ),
+        ConfigurationKey(
+            list: "http.callbacks",
+            \.http.callbacks,
+            .address,
+            named: "addresses",
+            mayBeEmpty: true,
+            "Where applications may be asked, by HTTP, what became of their transactions; port 0 is any port."
+        ),
     ]
 
     private static let log: [ConfigurationKey] = [

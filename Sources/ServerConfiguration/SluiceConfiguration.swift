@@ -62,6 +62,7 @@ package struct SluiceConfiguration: Sendable, Equatable {
         package var listen = [ListenAddress(host: "127.0.0.1", port: 7480)]
         /// Bytes.
         package var maxBodySize = 4 << 20
+        package var callbacks: [ListenAddress] = []
     }
 
     package struct Log: Sendable, Equatable {

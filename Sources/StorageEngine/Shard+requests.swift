@@ -65,8 +65,8 @@ extension Shard {
                 try commitTransaction(id, tenant, session, token, now)
             case .rollBackTransaction(let id):
                 try rollBackTransaction(id, tenant, session, token)
-            case .adoptTransactions(let owner):
-                adoptTransactions(of: owner, tenant, session, token, now)
+            case .adoptTransactions(let owner, let asPrefix):
+                adoptTransactions(of: owner, asPrefix: asPrefix, tenant, session, token)
             case .cancelScheduled(let id):
                 cancelScheduled(id, tenant: tenant, session: session, token: token, now: now)
             case .scanRetained(let filter, let after, let limit):

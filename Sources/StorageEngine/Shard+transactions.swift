@@ -255,21 +255,34 @@ extension Shard {
     private func askOwner(of id: TransactionID) {
         guard let transaction = state.transactions[id] else { return }
         let key = TransactionOwnerKey(tenant: transaction.tenant, owner: transaction.specification.owner)
-        guard let sessions = transactionOwners[key], !sessions.isEmpty else { return }
+        let sessions = sessions(answeringFor: key)
+        guard !sessions.isEmpty else { return }
         // One after the other, so that one that does not answer is not asked alone.
         let session = sessions[Int(transaction.checks) % sessions.count]
         reply(session, 0, .transactionNeedsResolution(id, owner: key.owner))
     }
 
+    /// Those who answer for just this owner; where there are none, those who do for owners with a prefix of its name.
+    private func sessions(answeringFor key: TransactionOwnerKey) -> [UInt64] {
+        if let exact = transactionOwners[key], !exact.isEmpty { return exact }
+        return transactionOwnerPrefixes.filter { $0.tenant == key.tenant && key.owner.hasPrefix($0.prefix) }
+            .map(\.session)
+    }
+
     func adoptTransactions(
         of owner: String,
+        asPrefix: Bool,
         _ tenant: TenantID,
         _ session: UInt64,
-        _ token: UInt64,
-        _ now: Timestamp
+        _ token: UInt64
     ) {
         guard let slot = slot(session) else { return }
         let key = TransactionOwnerKey(tenant: tenant, owner: owner)
+        if asPrefix {
+            let adoption = TransactionOwnerPrefix(tenant: tenant, prefix: owner, session: session)
+            if !transactionOwnerPrefixes.contains(adoption) { transactionOwnerPrefixes.append(adoption) }
+            return answer(session, token, .done)
+        }
         if !sessions[slot].transactionOwners.contains(key) {
             sessions[slot].transactionOwners.append(key)
             transactionOwners[key, default: []].append(session)

@@ -56,6 +56,7 @@ package final class Shard {
     var dueFetch: RecordFetch?
     /// Who answers for the open transactions of an owner.
     var transactionOwners: [TransactionOwnerKey: [UInt64]] = [:]
+    var transactionOwnerPrefixes: [TransactionOwnerPrefix] = []
     /// Lanes whose dead letters wait for room in the log, or for the device.
     var waitingDead = Set<LaneKey>()
     /// Held while they look.
@@ -186,6 +187,12 @@ package final class Shard {
         var owner: String
     }
 
+    struct TransactionOwnerPrefix: Equatable {
+        var tenant: TenantID
+        var prefix: String
+        var session: UInt64
+    }
+
     /// Opens a session; its number is never used again.
     package func openSession(tenant: TenantID) -> UInt64 {
         let slot = freeSessions.popLast() ?? sessions.count
@@ -211,6 +218,7 @@ package final class Shard {
         for id in Array(sessions[slot].filters.keys) { _ = removeFilter(session: session, id: id) }
         for task in waitingFetches.values where task.session == session { withdraw(task) }
         for key in sessions[slot].transactionOwners { transactionOwners[key]?.removeAll { $0 == session } }
+        transactionOwnerPrefixes.removeAll { $0.session == session }
         endSubscriptions(ofSession: session)
         sessions[slot].isOpen = false
         sessions[slot].generation &+= 1

@@ -288,13 +288,22 @@ struct ShardState {
                 }
                 var last = UInt64.max
                 for target in found where target.owner != last {
-                    if target.predicate != 0, predicates[target.predicate]?.matches(record) != true { continue }
+                    if target.predicate != 0, !holds(target.predicate, record) { continue }
                     last = target.owner
                     route(record, place, to: target, into: &routes)
                 }
             }
         }
         matches = found
+    }
+
+    /// Whether what a binding asks besides the name holds of the record whose name was matched last.
+    private func holds(_ predicate: UInt32, _ record: RecordView) -> Bool {
+        guard let predicate = predicates[predicate] else { return false }
+        if record.hasAbsoluteName {
+            return predicate.matches(record, name: record.routingKey ?? UnsafeRawBufferPointer(start: nil, count: 0))
+        }
+        return name.withUnsafeBytes { predicate.matches(record, name: $0) }
     }
 
     private func route(_ record: RecordView, _ place: Int, to target: RoutingTarget, into routes: inout [InboxRoute]) {

@@ -39,7 +39,8 @@ package enum StorageRequest: Sendable {
     case rollBackTransaction(TransactionID)
     /// This session answers for the open transactions of an owner: it is told (`transactionNeedsResolution`) when one is
     /// open for too long.
-    case adoptTransactions(owner: String)
+    /// - Parameter asPrefix: for all owners whose names begin with `owner`, as far as no session answers for just them.
+    case adoptTransactions(owner: String, asPrefix: Bool = false)
     /// Withdraws a message that waits for its time, by the id that its append was answered with.
     case cancelScheduled(ScheduledID)
     /// The last values of names that match a filter, in the order of names behind `after`, at most `limit`.

@@ -81,7 +81,12 @@ package struct Binding: Sendable, Hashable {
     package var topic: String
     package var pattern: [UInt8]
     /// The arguments of a headers binding, in the order in which they were given; a nil value asks for presence only.
+    /// Of a filter: `selectorArgument` and `tagsArgument`, conditions on properties as `Selector` and `TagExpression`
+    /// read them.
     package var arguments: [Argument]
+
+    package static let selectorArgument = "selector"
+    package static let tagsArgument = "tags"
 
     package struct Argument: Sendable, Hashable {
         package var name: [UInt8]
@@ -99,8 +104,15 @@ package struct Binding: Sendable, Hashable {
         self.arguments = arguments
     }
 
-    /// Messages whose name matches a filter.
-    package init(filter: String) { self.init(kind: .filter, pattern: Array(filter.utf8)) }
+    /// Messages whose name matches a filter, and their properties the conditions that are not empty.
+    package init(filter: String, selector: String = "", tags: String = "") {
+        let conditions = [(Self.selectorArgument, selector), (Self.tagsArgument, tags)].filter { !$1.isEmpty }
+        self.init(
+            kind: .filter,
+            pattern: Array(filter.utf8),
+            arguments: conditions.map { Argument(name: Array($0.utf8), value: Array($1.utf8)) }
+        )
+    }
 }
 
 /// How a consumer, or the server for it, ends its work on leased messages.

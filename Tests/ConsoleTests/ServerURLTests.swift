@@ -1,4 +1,5 @@
 import AdminConsole
+import OutboundHTTP
 import Testing
 
 @Suite struct ServerURLTests {

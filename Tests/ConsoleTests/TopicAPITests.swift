@@ -8,7 +8,7 @@ private func withTopics(
     _ body: (TopicAPI, CannedServer) async throws -> Void
 ) async throws {
     try await CannedServer.run(answers) { server, port in
-        try await body(TopicAPI(exchange: HTTPExchange(server: try ServerURL("http://127.0.0.1:\(port)"))), server)
+        try await body(TopicAPI(exchange: ServerExchange(server: try ServerURL("http://127.0.0.1:\(port)"))), server)
     }
 }
 
@@ -139,7 +139,7 @@ private func failure(
 
         var port = 0
         try await CannedServer.run([]) { _, free in port = free }
-        let gone = TopicAPI(exchange: HTTPExchange(server: try ServerURL("http://127.0.0.1:\(port)")))
+        let gone = TopicAPI(exchange: ServerExchange(server: try ServerURL("http://127.0.0.1:\(port)")))
         do throws(CommandFailure) {
             _ = try await gone.show("factory")
             Issue.record("nobody listens there")

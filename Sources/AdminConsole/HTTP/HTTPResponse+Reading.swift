@@ -1,4 +1,5 @@
 import FoundationEssentials
+package import OutboundHTTP
 
 /// The error body of RFC 9457, as far as it is shown.
 private struct ProblemDetails: Decodable {

@@ -8,10 +8,10 @@ package struct ServerOptions: ParsableArguments {
 
     package init() {}
 
-    package var exchange: HTTPExchange {
+    package var exchange: ServerExchange {
         get throws(CommandFailure) {
             let inherited = getenv("SLUICE_URL").map { String(cString: $0) }
-            return HTTPExchange(server: try ServerURL(url ?? inherited ?? "http://127.0.0.1:7480"))
+            return ServerExchange(server: try ServerURL(url ?? inherited ?? "http://127.0.0.1:7480"))
         }
     }
 }

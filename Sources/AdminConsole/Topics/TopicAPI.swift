@@ -1,11 +1,13 @@
+internal import OutboundHTTP
+
 /// The part of the server's HTTP API that is about topics.
 package struct TopicAPI: Sendable {
-    package var exchange: HTTPExchange
+    package var exchange: ServerExchange
 
     /// Topics asked for at once: what the server gives at most.
     static let pageSize = 500
 
-    package init(exchange: HTTPExchange) {
+    package init(exchange: ServerExchange) {
         self.exchange = exchange
     }
 

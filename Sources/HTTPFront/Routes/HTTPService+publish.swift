@@ -6,10 +6,11 @@ internal import StorageService
 extension HTTPService {
     func publish(to address: PublishAddress, _ target: RequestTarget, _ call: HTTPCall) async throws -> Reply {
         switch address {
-        case .topic: try target.allow("ack")
-        case .name: try target.allow("ack", "name")
+        case .topic: try target.allow("ack", "transaction")
+        case .name: try target.allow("ack", "name", "transaction")
         }
         let acknowledgement = try Self.acknowledgement(target["ack"])
+        let transaction = try target["transaction"].map(Self.transaction)
         let isJSON = call.mediaType == "application/json"
         let fields = call.fields
         if isJSON, let encoding = fields[.contentEncoding], encoding.lowercased() != "identity" {
@@ -35,7 +36,7 @@ extension HTTPService {
             if !isJSON { problem.pointer = nil }
             throw problem
         }
-        let results = await bridge.append(plan.batches, acknowledgement: acknowledgement)
+        let results = await bridge.append(plan.batches, acknowledgement: acknowledgement, transaction: transaction)
         if isJSON { return Self.report(messages, placements, plan, results) }
         guard let message = messages.first, let placement = placements.first, let result = results.first else {
             throw unexpectedReply()
@@ -67,6 +68,12 @@ extension HTTPService {
         case .storageUnavailable: Problem(code, "nothing was stored: the log failed", hint: "see the server's log")
         case .busy:
             Problem(code, "nothing was stored: storage has more to do than it can", hint: "publish it again later")
+        case .notFound:
+            Problem(
+                code,
+                "nothing was stored: the transaction is not open",
+                hint: "it was committed, rolled back, or open for too long"
+            )
         case .topicNotFound: Problem(code, "nothing was stored: the topic was deleted")
         case .tooLarge: Problem(code, "nothing was stored: the batch is larger than a segment of the log")
         default: Problem(code, "nothing was stored: \(code.rendering.title.lowercased())")
@@ -75,9 +82,10 @@ extension HTTPService {
 
     /// The answer for the plain form.
     private static func report(_ message: NewMessage, _ placement: Placement, offset: UInt64) -> Reply {
-        var reply = Reply.json(status: 201) { writer in
+        var reply = Reply.json(status: offset == .max ? 202 : 201) { writer in
             writePlace(message, placement, offset, to: &writer)
         }
+        guard offset != .max else { return reply }
         let topic = RequestTarget.encode(placement.topic.name)
         reply.headers[.location] =
             "/v1/topics/\(topic)/messages?partition=\(placement.partition.index)&from=\(offset)&limit=1"
@@ -103,7 +111,8 @@ extension HTTPService {
                             writer.key("error")
                             problem(code).write(to: &writer)
                         } else {
-                            let offset = result.baseOffset &+ UInt64(place.index)
+                            let first = result.baseOffset
+                            let offset = first == .max ? first : first &+ UInt64(place.index)
                             writePlace(messages[index], placements[index], offset, to: &writer)
                         }
                     }
@@ -121,7 +130,8 @@ extension HTTPService {
     ) {
         writer.member("topic", placement.topic.name)
         writer.member("partition", placement.partition.index)
-        writer.member("offset", offset)
+        // A message of a transaction has none yet, and of one that was stored before it may be elsewhere.
+        if offset != .max { writer.member("offset", offset) }
         message.messageID?.withUnsafeBytes { writer.member("id", bytes: $0) }
     }
 }

@@ -76,6 +76,12 @@ struct HTTPService: Sendable {
             case .post: return try await publish(to: .topic(path[2]), target, call)
             default: return try await read(.topic(path[2]), target, call)
             }
+        case (2, "v1") where path[1] == "transactions":
+            try call.check([.post])
+            return try await beginTransaction(target, call)
+        case (4, "v1") where path[1] == "transactions" && ["commit", "rollback"].contains(path[3]):
+            try call.check([.post])
+            return try await endTransaction(path[2], commits: path[3] == "commit", target, call)
         case (2, "v1") where path[1] == "messages":
             switch try call.check([.get, .post]) {
             case .post: return try await publish(to: .name(target["name"]), target, call)

@@ -53,6 +53,12 @@ package final class HTTPServer: Sendable {
             maxWaits: options.maxWaitingReads
         )
         let service = HTTPService(bridge: bridge, options: options, logger: logger)
+        if !options.callbackAddresses.isEmpty {
+            let callbacks = TransactionCallbacks(bridge: bridge, options: options, logger: logger)
+            try await bridge.answerForTransactions(of: CallbackURL.scheme) { transaction, owner in
+                callbacks.ask(transaction, owner: owner)
+            }
+        }
         var decoder = HTTP1Channel.Configuration.DecoderConfiguration()
         decoder.maxHeaderFieldSize = options.maxHeaderBytes
         decoder.maxHeaderListSize = options.maxHeaderBytes

@@ -71,13 +71,28 @@ final class StorageBridge: Sendable {
 
     /// Appends batches in their order.
     /// - Returns: what became of each.
-    func append(_ batches: [EncodedBatch], acknowledgement: Acknowledgement?) async -> [AppendResult] {
+    /// - Parameter transaction: what they belong to; they are invisible until its commit.
+    func append(
+        _ batches: [EncodedBatch],
+        acknowledgement: Acknowledgement?,
+        transaction: TransactionID? = nil
+    ) async -> [AppendResult] {
         let first = lastToken.add(UInt64(batches.count), ordering: .relaxed).oldValue + 1
         return await withCheckedContinuation { continuation in
             eventLoop.execute { [requests] in
-                requests.value.append(batches, acknowledgement, firstToken: first, continuation)
+                requests.value.append(batches, acknowledgement, transaction, firstToken: first, continuation)
             }
         }
+    }
+
+    /// Calls `body`, on the gateway's event loop, whenever the owner of a transaction is to be asked what became of it;
+    /// from then on this front answers for owners whose names begin with `prefix`.
+    func answerForTransactions(
+        of prefix: String,
+        _ body: @escaping @Sendable (TransactionID, String) -> Void
+    ) async throws {
+        try await eventLoop.submit { [requests] in requests.value.onTransactionCheck = body }.get()
+        _ = try await perform(.adoptTransactions(owner: prefix, asPrefix: true))
     }
 
     /// Fetches that wait at this moment.
@@ -148,6 +163,8 @@ final class SessionRequests: StorageSessionDelegate {
     fileprivate var session: GatewaySession?
     private var waiting: [UInt64: Waiting] = [:]
     private var isStopping = false
+    /// Called when an application is to be asked about its transaction.
+    fileprivate var onTransactionCheck: (@Sendable (TransactionID, String) -> Void)?
 
     init(eventLoop: any EventLoop, timeout: TimeAmount, maxWaits: Int) {
         loop = eventLoop.assumeIsolated()
@@ -198,6 +215,7 @@ final class SessionRequests: StorageSessionDelegate {
     fileprivate func append(
         _ batches: [EncodedBatch],
         _ acknowledgement: Acknowledgement?,
+        _ transaction: TransactionID?,
         firstToken: UInt64,
         _ continuation: CheckedContinuation<[AppendResult], Never>
     ) {
@@ -214,12 +232,11 @@ final class SessionRequests: StorageSessionDelegate {
                 guard let view = BatchView(prefixOf: bytes) else {
                     return appendCompleted(token: token, result: AppendResult(error: .tooLarge))
                 }
-                session.storage.append(
-                    view,
-                    to: batch.partition,
+                let options = AppendOptions(
                     acknowledgement: acknowledgement ?? session.acknowledgement,
-                    token: token
+                    transaction: transaction
                 )
+                session.storage.append(view, to: batch.partition, options: options, token: token)
             }
         }
     }
@@ -280,6 +297,11 @@ final class SessionRequests: StorageSessionDelegate {
             }
         case .append, nil: break
         }
+    }
+
+    func transactionNeedsResolution(_ transaction: TransactionID, owner: String) {
+        guard !isStopping else { return }
+        onTransactionCheck?(transaction, owner)
     }
 
     // The front attaches no readers and adds no filters.

@@ -177,7 +177,7 @@ public struct Binding: Sendable, Hashable {
         case headers
     }
 
-    /// An argument of a headers binding; a nil value asks for presence only.
+    /// An argument of a headers binding, where a nil value asks for presence only; or `selector` or `tags` of a filter.
     public struct Argument: Sendable, Hashable {
         public var name: String
         public var value: String?
@@ -200,7 +200,16 @@ public struct Binding: Sendable, Hashable {
         self.arguments = arguments
     }
 
-    public static func filter(_ filter: String) -> Binding { Binding(kind: .filter, pattern: filter) }
+    /// Names that match a filter, of messages that have one of the tags and for which the selector holds; both are
+    /// conditions as `SubscriptionPolicy` has them, and empty for all.
+    public static func filter(_ filter: String, selector: String = "", tags: String = "") -> Binding {
+        let conditions = [("selector", selector), ("tags", tags)].filter { !$1.isEmpty }
+        return Binding(
+            kind: .filter,
+            pattern: filter,
+            arguments: conditions.map { Argument(name: $0, value: $1) }
+        )
+    }
 
     public static func amqpTopic(exchange: String, key: String) -> Binding {
         Binding(kind: .topic, exchange: exchange, pattern: key)

@@ -4,10 +4,15 @@ package import StorageService
 /// What must hold of a message besides its name. The routing table carries its number only.
 package enum RoutingPredicate: Sendable, Equatable {
     case headers(HeadersMatch)
+    /// Tags and a selector; its name is empty, since the pattern matches names.
+    case properties(MessageFilter)
 
-    package func matches(_ message: RecordView) -> Bool {
+    /// - Parameter name: the message's full name.
+    package func matches(_ message: RecordView, name: UnsafeRawBufferPointer) -> Bool {
         switch self {
         case .headers(let headers): headers.matches(properties: message.properties)
+        // Without the batch: when it is stored is not known yet, and must not matter when the log is read again.
+        case .properties(let filter): filter.matches(record: message, name: name)
         }
     }
 }
@@ -16,7 +21,7 @@ package enum RoutingPredicate: Sendable, Equatable {
 ///
 /// | binding | names |
 /// |---|---|
-/// | filter | as MQTT says |
+/// | filter | as MQTT says; arguments `selector` and `tags` are conditions on the properties |
 /// | direct | `topic/key`, whatever characters the key has; the topic's own name where it is empty |
 /// | topic | below `topic`, levels as the key says: `*` for one, `#` for any number, also in the middle |
 /// | fanout, headers | the topic's own name and all below |
@@ -32,7 +37,7 @@ package struct BindingPattern: Sendable, Equatable {
         switch binding.kind {
         case .filter:
             names = try Self.filter(binding.pattern)
-            predicate = nil
+            predicate = try Self.conditions(binding.arguments)
         case .direct:
             names = try Self.direct(binding)
             predicate = nil
@@ -54,6 +59,29 @@ package struct BindingPattern: Sendable, Equatable {
             do throws(SluiceError) { return .success(try NamePattern(filter: bytes)) } catch { return .failure(error) }
         }
         return try result.get()
+    }
+
+    /// What a filter binding asks of a message's properties.
+    private static func conditions(_ arguments: [Binding.Argument]) throws(SluiceError) -> RoutingPredicate? {
+        var selector = ""
+        var tags = ""
+        for argument in arguments {
+            let name = String(decoding: argument.name, as: UTF8.self)
+            guard let value = argument.value, let text = String(validating: value, as: UTF8.self) else {
+                throw SluiceError(.invalidArgument, "a condition of a binding is UTF-8 text")
+            }
+            switch name {
+            case Binding.selectorArgument where selector.isEmpty: selector = text
+            case Binding.tagsArgument where tags.isEmpty: tags = text
+            default:
+                throw SluiceError(
+                    .invalidArgument,
+                    "a filter binding has one '\(Binding.selectorArgument)' and one '\(Binding.tagsArgument)' at most"
+                )
+            }
+        }
+        let filter = try MessageFilter(name: "", tags: tags, selector: selector)
+        return filter.isEmpty ? nil : .properties(filter)
     }
 
     private static func direct(_ binding: Binding) throws(SluiceError) -> NamePattern {

@@ -139,16 +139,26 @@ struct BindingArguments: ParsableArguments {
     )
     var arguments: [String] = []
 
+    @Option(help: "Only messages for which this holds: \"amount > 100 AND region = 'eu'\".")
+    var filter: String?
+
+    @Option(help: "Only messages with one of these tags: 'paid || refunded'.")
+    var tags: String?
+
     func validate() throws {
         if kind == .filter, exchange != nil {
             throw ValidationError("--exchange goes with --kind direct, topic, fanout, headers")
         }
         if kind != .filter, exchange == nil { throw ValidationError("--kind \(kind.rawValue) needs --exchange") }
         if kind != .headers, !arguments.isEmpty { throw ValidationError("--argument goes with --kind headers") }
+        if kind != .filter, filter != nil || tags != nil {
+            throw ValidationError("--filter and --tags go with --kind filter")
+        }
     }
 
     var binding: Binding {
-        Binding(
+        if kind == .filter { return .filter(pattern, selector: filter ?? "", tags: tags ?? "") }
+        return Binding(
             kind: .init(rawValue: kind.rawValue) ?? .filter,
             exchange: exchange ?? "",
             pattern: pattern,

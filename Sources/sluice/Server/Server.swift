@@ -146,6 +146,7 @@ final class Server {
         var options = HTTPOptions()
         options.version = Version.sluice
         options.maxBodyBytes = configuration.http.maxBodySize
+        options.callbackAddresses = configuration.http.callbacks.map { ($0.host, $0.port) }
         for address in configuration.http.listen {
             let server = try await binding("HTTP", address) { [group, logger, storage, options] in
                 try await HTTPServer.start(

@@ -53,6 +53,52 @@ struct InboxTests {
         #expect(bench.take().map(\.body) == ["r"])
     }
 
+    @Test("a filter binding can ask for properties, also after a crash, and is removed with them")
+    func conditions() throws {
+        let bench = try DeliveryBench()
+        let topic = try bench.topic("t")
+        try bench.inbox("q", [])
+        let binding = Binding(filter: "t/+", selector: "color = 'red' AND size > 2")
+        bench.ask(.bind(name: "q", binding))
+        func publish() {
+            bench.publish(
+                topic,
+                [
+                    .init("a", key: "x", user: ["color": "red", "size": "3"]),
+                    .init("b", user: ["color": "red", "size": "3"]),
+                    .init("c", key: "x", user: ["color": "red", "size": "2"]), .init("d", key: "x"),
+                ]
+            )
+        }
+        publish()
+        try bench.crash()
+        #expect(try bench.backlog("q") == 1)
+        publish()
+        bench.consume("q")
+        #expect(bench.take().map(\.body) == ["a", "a"])
+        bench.ask(.unbind(name: "q", Binding(filter: "t/+")))
+        publish()
+        #expect(bench.take().map(\.body) == ["a"])
+        bench.ask(.unbind(name: "q", binding))
+        publish()
+        #expect(bench.take().isEmpty)
+    }
+
+    @Test("a condition that is none is refused, and says where", arguments: ["color =", "'a"])
+    func wrongConditions(selector: String) throws {
+        let bench = try DeliveryBench()
+        _ = try bench.topic("t")
+        try bench.inbox("q", [])
+        func refusal(_ binding: Binding) -> ErrorCode? {
+            guard case .failure(let error) = bench.ask(.bind(name: "q", binding)) else { return nil }
+            return error.code
+        }
+        #expect(refusal(Binding(filter: "t/+", selector: selector)) == .invalidArgument)
+        let twice = Binding.Argument(name: Array("tags".utf8), value: Array("a".utf8))
+        let binding = Binding(kind: .filter, pattern: Array("t".utf8), arguments: [twice, twice])
+        #expect(refusal(binding) == .invalidArgument)
+    }
+
     @Test("an inbox, its messages and what was done with them survive a crash")
     func crash() throws {
         let bench = try DeliveryBench()

@@ -1,57 +1,29 @@
-import Glibc
-import NIOCore
-import NIOHTTP1
-import NIOPosix
+internal import Glibc
+internal import NIOCore
+internal import NIOHTTP1
+internal import NIOPosix
 
-/// What is asked of a server.
-package struct HTTPRequest: Sendable {
-    package enum Method: String, Sendable { case get = "GET", put = "PUT", post = "POST", delete = "DELETE" }
-
-    package var method: Method
-    /// The steps of the path, not yet percent-encoded: `["v1", "topics", "orders/eu"]`.
-    package var path: [String]
-    package var query: [(name: String, value: String)] = []
-    /// JSON.
-    package var body: String?
-
-    package init(_ method: Method, _ path: [String], query: [(name: String, value: String)] = [], body: String? = nil) {
-        self.method = method
-        self.path = path
-        self.query = query
-        self.body = body
-    }
-
-    /// Path and query as the request line has them.
-    package var target: String {
-        let path = path.map { "/" + percentEncoded($0) }.joined()
-        let query = query.map { "\(percentEncoded($0.name))=\(percentEncoded($0.value))" }.joined(separator: "&")
-        return query.isEmpty ? path : path + "?" + query
-    }
-}
-
-package struct HTTPResponse: Sendable {
-    package var status: Int
-    /// In lower case, without parameters.
-    package var contentType: String?
-    package var body: [UInt8]
-}
-
-/// One request over one connection of its own.
+/// One request over one connection of its own. Redirections are not followed.
 package struct HTTPExchange: Sendable {
-    package var server: ServerURL
+    /// A name, an IPv4 address, or an IPv6 address without brackets.
+    package var host: String
+    package var port: Int
     package var connectTimeout = Duration.seconds(5)
     /// For all of it, from the first byte sent to the last received.
     package var timeout = Duration.seconds(30)
     /// A larger response is refused.
     package var maxResponseSize = 16 << 20
 
-    package init(server: ServerURL) {
-        self.server = server
+    package init(host: String, port: Int) {
+        self.host = host
+        self.port = port
     }
 
+    /// `host:port`, as the Host header has it.
+    package var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+
     /// Sends the request and waits for the whole response.
-    /// - Throws: `unreachable` without an answer in time; `failed` when what answers is no such server.
-    package func send(_ request: HTTPRequest) async throws(CommandFailure) -> HTTPResponse {
+    package func send(_ request: HTTPRequest) async throws(HTTPExchangeProblem) -> HTTPResponse {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let response = loop.makePromise(of: HTTPResponse.self)
         let channel: any Channel
@@ -65,12 +37,12 @@ package struct HTTPExchange: Sendable {
                         try handlers.addHandler(ResponseCollector(response, maxSize: maxResponseSize))
                     }
                 }
-                .connect(host: server.host, port: server.port)
+                .connect(host: host, port: port)
                 .get()
         } catch {
             // The collector never saw the connection, so nobody else settles the promise.
             response.fail(error)
-            throw unreachable(reason(of: error))
+            throw .unreachable(reason(of: error))
         }
         let deadline = loop.scheduleTask(in: TimeAmount(timeout)) {
             response.fail(HTTPExchangeProblem.timeout)
@@ -84,15 +56,15 @@ package struct HTTPExchange: Sendable {
             write(request, to: channel)
             return try await response.futureResult.get()
         } catch let problem as HTTPExchangeProblem {
-            throw failure(of: problem)
+            throw problem
         } catch {
-            throw unreachable(reason(of: error))
+            throw .unreachable(reason(of: error))
         }
     }
 
     private func write(_ request: HTTPRequest, to channel: any Channel) {
         var headers: HTTPHeaders = [
-            "Host": server.authority, "User-Agent": "sluice", "Accept": "application/json", "Connection": "close",
+            "Host": authority, "User-Agent": "sluice", "Accept": "application/json", "Connection": "close",
         ]
         if let body = request.body {
             headers.add(name: "Content-Type", value: "application/json")
@@ -110,39 +82,12 @@ package struct HTTPExchange: Sendable {
         }
         channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
     }
-
-    private func unreachable(_ why: String) -> CommandFailure {
-        CommandFailure(
-            .unreachable,
-            "cannot reach \(server)",
-            why: why,
-            hint: "is the server running there? --url or SLUICE_URL names another"
-        )
-    }
-
-    private func failure(of problem: HTTPExchangeProblem) -> CommandFailure {
-        switch problem {
-        case .timeout:
-            CommandFailure(
-                .unreachable,
-                "no answer from \(server)",
-                why: "nothing complete came within \(timeout)"
-            )
-        case .tooLarge:
-            CommandFailure(.failed, "the answer of \(server) is larger than \(maxResponseSize) bytes")
-        case .closedEarly:
-            CommandFailure(.unreachable, "\(server) closed the connection before its answer was complete")
-        case .notHTTP:
-            CommandFailure(
-                .failed,
-                "what listens on \(server) does not answer in HTTP",
-                hint: "the console uses the server's http.listen address"
-            )
-        }
-    }
 }
 
-enum HTTPExchangeProblem: Error {
+/// Why there is no response.
+package enum HTTPExchangeProblem: Error, Equatable {
+    /// No connection, or it broke; in a few words.
+    case unreachable(String)
     case timeout
     case tooLarge
     case closedEarly
@@ -208,21 +153,4 @@ private func reason(of error: any Error) -> String {
         return "no connection within \(limit.nanoseconds / 1_000_000) ms"
     default: return "\(error)"
     }
-}
-
-/// RFC 3986: all but the unreserved characters as percent and two hexadecimal digits.
-func percentEncoded(_ text: String) -> String {
-    var result = ""
-    for byte in text.utf8 {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-            UInt8(ascii: "~"):
-            result.unicodeScalars.append(Unicode.Scalar(byte))
-        default:
-            let digits = String(byte, radix: 16, uppercase: true)
-            result += digits.count == 1 ? "%0\(digits)" : "%\(digits)"
-        }
-    }
-    return result
 }
