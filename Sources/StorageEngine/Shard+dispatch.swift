@@ -40,7 +40,7 @@ extension Shard {
             for step in 0..<count {
                 // Inboxes have the highest priority last; partitions take turns.
                 let number = subscription.isInbox ? count - 1 - step : (subscription.laneTurn + step) % count
-                guard let lane = subscription.lanes[number] else { continue }
+                guard let lane = subscription.lanes[number], !lane.readPause.isOn(at: now) else { continue }
                 let result = deliverNext(of: lane, subscription, to: consumer, now: now, output: output)
                 switch result {
                 case .delivered(let bytes):
@@ -105,6 +105,7 @@ extension Shard {
         let reader = reader(\.fresh, of: lane, subscription, at: fresh.range.lowerBound)
         switch reader.next(log: log, requests: &coldRequests) {
         case .batch(let batch, let place):
+            lane.readPause.end()
             guard place.baseOffset < fresh.range.upperBound else {
                 finish(fresh.range, of: lane, subscription)
                 return .passed
@@ -125,6 +126,9 @@ extension Shard {
         case .damaged(let range):
             passDamage(range, of: lane, subscription, output: output)
             return .passed
+        case .failed(let range):
+            pauseReading(range, of: lane, subscription, now: now, output: output)
+            return .nothing
         }
     }
 
@@ -139,6 +143,7 @@ extension Shard {
         let reader = reader(\.again, of: lane, subscription, at: again.lowerBound)
         switch reader.next(log: log, requests: &coldRequests) {
         case .batch(let batch, let place):
+            lane.readPause.end()
             guard place.baseOffset < again.upperBound else {
                 finish(again, of: lane, subscription)
                 return .passed
@@ -157,6 +162,9 @@ extension Shard {
         case .damaged(let range):
             passDamage(range, of: lane, subscription, output: output)
             return .passed
+        case .failed(let range):
+            pauseReading(range, of: lane, subscription, now: now, output: output)
+            return .nothing
         }
     }
 
@@ -174,6 +182,24 @@ extension Shard {
         let reader = SequenceReader(lane.sequence, offset: offset, owner: subscription)
         lane[keyPath: path] = reader
         return reader
+    }
+
+    /// What a lane delivers cannot be read now: it waits, and others go on.
+    private func pauseReading(
+        _ range: Range<UInt64>,
+        of lane: Lane,
+        _ subscription: Subscription,
+        now: Timestamp,
+        output: any ShardOutput
+    ) {
+        if lane.readPause.begin(now: now) { warnOfReading(range, subscription, output) }
+        arm(lane, subscription)
+    }
+
+    func warnOfReading(_ range: Range<UInt64>, _ subscription: Subscription, _ output: any ShardOutput) {
+        output.warning(
+            "messages \(range.lowerBound) to \(range.upperBound - 1) of subscription '\(subscription.name)' cannot be read; this is tried again"
+        )
     }
 
     private func passDamage(

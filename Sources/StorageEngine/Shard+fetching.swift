@@ -87,7 +87,7 @@ extension Shard {
             case .pending:
                 if !task.bytes.isEmpty { finish(task) }
                 return
-            case .damaged(let range):
+            case .damaged(let range), .failed(let range):
                 if task.bytes.isEmpty {
                     finish(task, .failure(damage(range, task.reader.sequence)))
                 } else {

@@ -86,6 +86,7 @@ extension Shard {
             let reader = reader(\.dead, of: lane, subscription, at: head)
             switch reader.next(log: log, requests: &coldRequests) {
             case .batch(let batch, let place):
+                lane.deadPause.end()
                 guard place.baseOffset <= head else {
                     finish(head..<place.baseOffset, of: lane, subscription)
                     continue
@@ -104,6 +105,10 @@ extension Shard {
                 return
             case .damaged(let range):
                 finish(range, of: lane, subscription)
+            case .failed:
+                _ = lane.deadPause.begin(now: now)
+                lane.headExpiry = lane.deadPause.until
+                return
             }
         }
         timeIsUp(lane, subscription)

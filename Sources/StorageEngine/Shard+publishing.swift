@@ -130,10 +130,8 @@ extension Shard {
     /// Publishes messages whose time has come, in the order of their times.
     func publishDue(now: Timestamp) {
         guard canPublishDue else { return }
-        guard let first = state.held.timers.first, first.due <= now.rawValue || !state.held.leaving.isEmpty else {
-            if state.held.leaving.isEmpty { return }
-            return readDue(now: now)
-        }
+        let isDue = state.held.timers.first.map { $0.due <= now.rawValue } ?? false
+        guard isDue || !state.held.leaving.isEmpty else { return }
         if let pause = duePause, now < pause { return }
         duePause = nil
         let time = recordTime(now)
@@ -160,7 +158,12 @@ extension Shard {
             }
         } completion: { shard in
             shard.dueFetch = nil
+            shard.dueReadPause.end()
             shard.publishDue(items, copies)
+        } failure: { shard in
+            shard.dueFetch = nil
+            _ = shard.dueReadPause.begin(now: shard.clock)
+            shard.duePause = shard.dueReadPause.until
         }
         dueFetch = fetch
         enqueue(fetch)
@@ -235,6 +238,8 @@ extension Shard {
             else { return shard.reply(session, token, .request(.failure(unknown))) }
             shard.withdraw(id, due: due, session: session, token: token, now: now, unknown: unknown)
         } completion: { _ in
+        } failure: { shard in
+            shard.reply(session, token, .request(.failure(shard.unreadable())))
         }
         enqueue(fetch)
     }
@@ -286,6 +291,7 @@ extension Shard {
             guard let subscription = state.subscriptions[key.subscription], let lane = subscription.lane(key.lane),
                 let first = lane.delivery.dying.firstRange
             else { continue }
+            guard !lane.deadPause.isOn(at: now) else { continue }
             guard hasOpened, log.failure == nil, deferred.isEmpty, retryDeadline == nil else {
                 // Tried again when there is room.
                 waitingDead.insert(key)
@@ -321,6 +327,7 @@ extension Shard {
         let reader = reader(\.dead, of: lane, subscription, at: range.lowerBound)
         switch reader.next(log: log, requests: &coldRequests) {
         case .batch(let batch, let place):
+            lane.deadPause.end()
             let part =
                 max(
                     range.lowerBound,
@@ -342,6 +349,10 @@ extension Shard {
         case .damaged(let damaged):
             output.warning("dead letters of subscription '\(subscription.name)' are damaged on disk and dropped")
             finish(damaged, of: lane, subscription)
+        case .failed(let unreadable):
+            if lane.deadPause.begin(now: now) { warnOfReading(unreadable, subscription, output) }
+            arm(lane, subscription)
+            return
         }
         if !lane.delivery.dying.isEmpty, !waitingDead.contains(lane.key) { enqueueDead(lane) }
     }

@@ -277,7 +277,7 @@ extension Shard {
             return nil
         case .pending:
             return nil
-        case .damaged(let range):
+        case .damaged(let range), .failed(let range):
             end(attachment, damage(range, reader.sequence))
             return nil
         }
@@ -357,6 +357,8 @@ extension Shard {
     }
 
     private func advance(_ search: TimeSearch) {
+        guard !search.pause.isOn(at: clock) else { return }
+        var hasFailed = false
         for (index, reader) in search.readers.enumerated() where search.found[index] == nil {
             guard reader.outstanding == nil else { continue }
             let entry = reader.entry(for: .time(search.time), log: log, requests: &coldRequests)
@@ -367,8 +369,18 @@ extension Shard {
                     min(entry.baseOffset, visible), Timestamp(rawValue: isVisible ? entry.appendTime : 0)
                 )
             } else if reader.outstanding == nil {
+                guard !reader.takeFailure() else {
+                    hasFailed = true
+                    continue
+                }
                 search.found[index] = (visible, .zero)
             }
+        }
+        if hasFailed {
+            // Another place than the right one would be worse than a late one.
+            _ = search.pause.begin(now: clock)
+            timers.insert(TimerEntry(due: search.pause.until.rawValue, payload: 0, kind: TimerKind.search.rawValue))
+            return
         }
         let found = search.found.compactMap { $0 }
         guard found.count == search.found.count else { return }

@@ -60,6 +60,8 @@ extension Shard {
             } else {
                 shard.answerDurably(session, token, reply)
             }
+        } failure: { shard in
+            shard.reply(session, token, .request(.failure(shard.unreadable())))
         }
         enqueue(fetch)
     }

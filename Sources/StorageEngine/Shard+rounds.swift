@@ -135,6 +135,11 @@ extension Shard {
         }
     }
 
+    /// The device did not give what was asked for.
+    func unreadable() -> SluiceError {
+        SluiceError(.storageUnavailable, "the disk could not be read", hint: "try again; see the server's log")
+    }
+
     func unavailable(_ failure: DeviceError) -> SluiceError {
         SluiceError(
             .storageUnavailable,

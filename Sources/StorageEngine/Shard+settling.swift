@@ -185,12 +185,15 @@ extension Shard {
         case transaction = 3
         /// Letters go on being sent back; `payload` is their topic.
         case redrive = 4
+        /// Searches whose reading failed are tried again.
+        case search = 5
     }
 
     /// Sees to it that the next deadline of a lane is met.
     func arm(_ lane: Lane, _ subscription: Subscription) {
         var deadline = lane.delivery.nextDeadline ?? .never
         if lane.headExpiry < Lane.expiryIsBeingRead { deadline = min(deadline, lane.headExpiry) }
+        deadline = min(deadline, lane.readPause.until, lane.deadPause.until)
         guard deadline < lane.timerAt else { return }
         lane.timerAt = deadline
         timers.insert(
@@ -220,6 +223,8 @@ extension Shard {
                 expireUnused(subscription, now: now)
             case .transaction:
                 checkTransaction(TransactionID(rawValue: entry.payload), now: now)
+            case .search:
+                for search in searches.values { enqueue(search) }
             case .redrive:
                 wakeRedrive(TopicID(rawValue: UInt32(truncatingIfNeeded: entry.payload)))
             case nil:
@@ -234,6 +239,8 @@ extension Shard {
         for piece in expired { release(piece, until: nil, countsAttempt: true, of: lane, subscription) }
         // What was delivered too often is not released: the room that it had is free all the same.
         if lane.delivery.wakeDelayed(now: now) || !expired.isEmpty { enqueue(subscription) }
+        if lane.readPause.isOver(at: now) { enqueue(subscription) }
+        if lane.deadPause.isOver(at: now), !lane.delivery.dying.isEmpty { enqueueDead(lane) }
         if lane.headExpiry <= now { expireHead(of: lane, subscription, now: now) }
     }
 

@@ -564,6 +564,8 @@ final class BrowseTask: ReaderOwner {
                 }
             case .damaged(let range):
                 reader.seek(range.upperBound)
+            case .failed:
+                return finish(shard, .failure(shard.unreadable()))
             case .atEnd:
                 return finish(shard, next: nil)
             case .pending:
@@ -604,10 +606,12 @@ final class BrowseTask: ReaderOwner {
         }
     }
 
-    private func finish(_ shard: Shard, next: UInt64?) {
+    private func finish(_ shard: Shard, next: UInt64?) { finish(shard, .success(.browsed(found, next: next))) }
+
+    private func finish(_ shard: Shard, _ result: Result<StorageReply, SluiceError>) {
         shard.browsing[ObjectIdentifier(self)] = nil
         reader?.owner = nil
         reader = nil
-        shard.answer(session, token, .browsed(found, next: next))
+        shard.reply(session, token, .request(result))
     }
 }

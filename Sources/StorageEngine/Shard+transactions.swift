@@ -101,8 +101,10 @@ extension Shard {
         var copies: [RoutableBatch] = []
         let held = transaction.held
         var seen = Set<SeenID>()
+        var isDamaged = false
         let fetch = RecordFetch(held.map(\.position), readBytes: options.coldReadBytes) { shard, place, stored in
             let batch = held[place]
+            if stored == nil { isDamaged = true }
             guard let stored, let (topic, _) = shard.state.partition(batch.partition) else {
                 return
             }
@@ -132,7 +134,18 @@ extension Shard {
             }
         } completion: { shard in
             shard.committing.remove(id)
+            guard !isDamaged else {
+                let error = SluiceError(
+                    .internal,
+                    "messages of the transaction are damaged on disk",
+                    hint: "roll the transaction back"
+                )
+                return shard.reply(session, token, .request(.failure(error)))
+            }
             shard.finishCommit(id, items, copies, session: session, token: token, now: now)
+        } failure: { shard in
+            shard.committing.remove(id)
+            shard.reply(session, token, .request(.failure(shard.unreadable())))
         }
         enqueue(fetch)
     }

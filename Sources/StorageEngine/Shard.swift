@@ -68,6 +68,8 @@ package final class Shard {
     var lookUps: [ObjectIdentifier: LookUpTask] = [:]
     /// Overdue messages are not published before.
     var duePause: Timestamp?
+    /// Since they could not be read.
+    var dueReadPause = ReadPause()
     /// Transactions whose messages are being read for their commit.
     var committing = Set<TransactionID>()
     var nextAttachment: UInt64 = 1
@@ -249,8 +251,9 @@ package final class Shard {
         take(journalDeadline)
         guard !snapshotWork.isSealed else { return earliest }
         if let timer = timers.first { take(Timestamp(rawValue: timer.due)) }
-        if canPublishDue, let due = state.held.timers.first {
-            take(max(Timestamp(rawValue: due.due), duePause ?? .zero))
+        if canPublishDue {
+            if let due = state.held.timers.first { take(max(Timestamp(rawValue: due.due), duePause ?? .zero)) }
+            if !state.held.leaving.isEmpty { take(duePause) }
         }
         return earliest
     }

@@ -299,14 +299,14 @@ struct SequenceReaderTests {
         }
     }
 
-    @Test("a read that fails passes the run over, once")
+    @Test("a read that fails is told, once, with what it was to lead to")
     func failedRead() {
         let cold = ColdPartition(count: 100, seed: 4)
         let reader = SequenceReader(cold.partition, offset: 0, owner: nil)
         var requests = ColdRequests()
         #expect(reader.entry(for: .offset(0), log: cold.log, requests: &requests) == nil)
         reader.received(.failure(DeviceError(.failed, "EIO")), requests: &requests)
-        guard case .damaged(let passed) = reader.next(log: cold.log, requests: &requests) else {
+        guard case .failed(let passed) = reader.next(log: cold.log, requests: &requests) else {
             Issue.record("the run was not reported")
             return
         }

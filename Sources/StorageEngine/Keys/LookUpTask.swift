@@ -128,7 +128,12 @@ final class LookUpTask: ColdClient {
     func received(_ result: Result<[UInt8], DeviceError>, shard: Shard) {
         switch result {
         case .success(let bytes): search?.search.received(bytes)
-        case .failure: search?.search.received([])
+        case .failure:
+            // The segment may have been freed meanwhile, with its file.
+            guard let file = search?.file, !shard.state.keys.files.contains(file) else {
+                return finish(shard, shard.unreadable())
+            }
+            search?.search.received([])
         }
         advance(shard)
     }
@@ -188,6 +193,8 @@ final class LookUpTask: ColdClient {
             }
         } completion: { [self] shard in
             readParts(parts, shard)
+        } failure: { [self] shard in
+            finish(shard, shard.unreadable())
         }
         shard.enqueue(fetch)
     }
@@ -205,6 +212,8 @@ final class LookUpTask: ColdClient {
             }
             batch = []
             advance(shard)
+        } failure: { [self] shard in
+            finish(shard, shard.unreadable())
         }
         shard.enqueue(fetch)
     }

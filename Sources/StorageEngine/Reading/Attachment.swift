@@ -112,6 +112,8 @@ final class TimeSearch: ReaderOwner {
     let readers: [SequenceReader]
     /// The offsets found; nil where the search goes on.
     var found: [(offset: UInt64, time: Timestamp)?]
+    /// Since an index could not be read.
+    var pause = ReadPause()
     /// Called once all are found.
     let completion: (Shard, [(offset: UInt64, time: Timestamp)]) -> Void
     var isQueued = false

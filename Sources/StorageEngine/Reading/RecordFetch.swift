@@ -10,10 +10,17 @@ final class RecordFetch: ColdClient {
     /// How much the device is asked for, for the next record.
     private var length: Int
     private var bytes: [UInt8] = []
+    /// The position that `bytes` were read from.
+    private var start = UInt64.max
     private var isOutstanding = false
     /// Called with each record's place in `wanted`, in order; nil for one that cannot be read. Lent.
     private let visit: (Shard, Int, LogRecord.View?) -> Void
     private let completion: (Shard) -> Void
+    /// Called instead of all that where the device fails, which says nothing of a record. Without it such a record is passed
+    /// over.
+    private let failure: ((Shard) -> Void)?
+    /// What the device gave was not right: it is damaged if it is not right a second time.
+    private var isSecondReading = false
     var isQueued = false
 
     /// Reads records of any kind.
@@ -21,12 +28,14 @@ final class RecordFetch: ColdClient {
         records wanted: [UInt64],
         readBytes: Int,
         visit: @escaping (Shard, Int, LogRecord.View?) -> Void,
-        completion: @escaping (Shard) -> Void
+        completion: @escaping (Shard) -> Void,
+        failure: ((Shard) -> Void)? = nil
     ) {
         self.wanted = wanted
         length = readBytes
         self.visit = visit
         self.completion = completion
+        self.failure = failure
     }
 
     /// Reads records with batches; one of another kind is as good as one that cannot be read.
@@ -34,13 +43,16 @@ final class RecordFetch: ColdClient {
         _ wanted: [UInt64],
         readBytes: Int,
         visit: @escaping (Shard, Int, StoredBatch?) -> Void,
-        completion: @escaping (Shard) -> Void
+        completion: @escaping (Shard) -> Void,
+        failure: ((Shard) -> Void)? = nil
     ) {
-        self.init(records: wanted, readBytes: readBytes) { shard, place, view in
-            visit(shard, place, view.flatMap { StoredBatch($0) })
-        } completion: {
-            completion($0)
-        }
+        self.init(
+            records: wanted,
+            readBytes: readBytes,
+            visit: { shard, place, view in visit(shard, place, view.flatMap { StoredBatch($0) }) },
+            completion: completion,
+            failure: failure
+        )
     }
 
     /// Goes on until the device has to be asked.
@@ -53,21 +65,26 @@ final class RecordFetch: ColdClient {
                 pass(shard, cached)
                 continue
             }
-            let isRead = bytes.withUnsafeBytes { read -> Bool in
-                guard read.count >= LogRecord.headerBytes, read.load64(8) == position else { return false }
-                let recordBytes = Int(read.load32(0))
-                if recordBytes > read.count, recordBytes <= log.options.segmentBytes, recordBytes > length {
-                    length = recordBytes
-                    return false
+            switch look(shard) {
+            case .record:
+                bytes.withUnsafeBytes { pass(shard, $0) }
+                continue
+            case .longer(let recordBytes):
+                length = recordBytes
+            case .wrong:
+                guard !isSecondReading else {
+                    pass(shard, nil)
+                    continue
                 }
-                pass(shard, read)
-                return true
+                isSecondReading = true
+            case .elsewhere:
+                break
             }
-            if isRead { continue }
             guard position < log.written, let (segment, offset) = log.locate(position) else {
                 pass(shard, nil)
                 continue
             }
+            bytes = []
             let end = min(segment.size, offset + Int(min(log.written - position, UInt64(segment.size))))
             isOutstanding = true
             shard.coldRequests.readLog(self, segment: segment.number, offset: offset, length: min(length, end - offset))
@@ -76,24 +93,49 @@ final class RecordFetch: ColdClient {
         completion(shard)
     }
 
+    private enum Reading {
+        case record
+        /// It has so many bytes, and not all are here.
+        case longer(Int)
+        case wrong
+        /// What was read begins at another place.
+        case elsewhere
+    }
+
+    /// What the bytes that were read are to the record that is wanted next.
+    private func look(_ shard: Shard) -> Reading {
+        guard start == wanted[next] else { return .elsewhere }
+        return bytes.withUnsafeBytes { read in
+            guard read.count >= LogRecord.headerBytes, read.load64(8) == wanted[next] else { return .wrong }
+            let recordBytes = Int(read.load32(0))
+            if recordBytes > read.count, recordBytes <= shard.options.segmentBytes, recordBytes > length {
+                return .longer(recordBytes)
+            }
+            return view(of: read, shard) == nil ? .wrong : .record
+        }
+    }
+
+    private func view(of bytes: UnsafeRawBufferPointer, _ shard: Shard) -> LogRecord.View? {
+        LogRecord.View(prefixOf: bytes, position: wanted[next], identity: shard.options.logIdentity)
+    }
+
     private func pass(_ shard: Shard, _ bytes: UnsafeRawBufferPointer?) {
-        let position = wanted[next]
+        let record = bytes.flatMap { view(of: $0, shard) }
         let place = next
         next += 1
         length = shard.options.coldReadBytes
-        let identity = shard.options.logIdentity
-        visit(shard, place, bytes.flatMap { LogRecord.View(prefixOf: $0, position: position, identity: identity) })
+        isSecondReading = false
+        visit(shard, place, record)
     }
 
     func received(_ result: Result<[UInt8], DeviceError>, shard: Shard) {
         isOutstanding = false
         switch result {
-        case .success(let bytes) where bytes.count >= LogRecord.headerBytes:
+        case .success(let bytes):
             self.bytes = bytes
-            // What is not the record that was asked for is damaged.
-            let isRight = bytes.withUnsafeBytes { $0.load64(8) == wanted[next] }
-            if !isRight { pass(shard, nil) }
-        case .success, .failure:
+            start = wanted[next]
+        case .failure:
+            if let failure { return failure(shard) }
             pass(shard, nil)
         }
         shard.enqueue(self)

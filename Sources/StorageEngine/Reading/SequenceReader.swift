@@ -26,6 +26,9 @@ final class SequenceReader: ColdClient {
         case pending
         /// These messages are damaged on the device.
         case damaged(Range<UInt64>)
+        /// These messages cannot be read now, which says nothing of them: the device failed, or the index that leads to
+        /// them is damaged. They can be tried again.
+        case failed(Range<UInt64>)
     }
 
     /// Messages of a sequence in a batch.
@@ -64,7 +67,9 @@ final class SequenceReader: ColdClient {
     private var hint = 0
     private var readFailed = false
     /// A part of the index that cannot be read.
-    private var damagedRun: Range<UInt64>?
+    private var failedRun: Range<UInt64>?
+    /// A record that was not right when it was last read: it is damaged if it is the same again.
+    private var suspect: (position: UInt64, checksum: UInt32)?
     /// A batch with other stamps than it was stored with.
     private var restamped: [UInt8] = []
     private var restampedMemory: UnsafeMutableRawBufferPointer?
@@ -103,9 +108,9 @@ final class SequenceReader: ColdClient {
     private func read(log: CommitLog, requests: inout ColdRequests) -> Outcome {
         guard offset < sequence.visibleOffset else { return .atEnd }
         guard let entry = entry(for: .offset(offset), log: log, requests: &requests) else {
-            if let damagedRun {
-                self.damagedRun = nil
-                return .damaged(damagedRun)
+            if let failedRun {
+                self.failedRun = nil
+                return .failed(failedRun)
             }
             return outstanding == nil ? .atEnd : .pending
         }
@@ -114,12 +119,20 @@ final class SequenceReader: ColdClient {
         if let bytes = log.cached(entry.position), bytes.count >= length {
             return batch(in: bytes.slice(0..<length), entry, log: log)
         }
-        if let record = coldLog?.record(at: entry.position, length: length) {
-            return batch(in: record, entry, log: log)
-        }
-        if readFailed || coldLog?.position == entry.position {
+        if readFailed {
             readFailed = false
-            return .damaged(entry.baseOffset..<entry.nextOffset)
+            return .failed(entry.baseOffset..<entry.nextOffset)
+        }
+        if let record = coldLog?.record(at: entry.position, length: length) {
+            let outcome = batch(in: record, entry, log: log)
+            guard case .damaged = outcome else {
+                suspect = nil
+                return outcome
+            }
+            if let verdict = verdict(of: record, entry) { return verdict }
+        } else if let coldLog, coldLog.position == entry.position {
+            // The segment ends within the record.
+            if let verdict = verdict(of: coldLog.bytes, entry) { return verdict }
         }
         guard entry.position < log.written, let (segment, segmentOffset) = log.locate(entry.position) else {
             return .damaged(entry.baseOffset..<entry.nextOffset)
@@ -176,6 +189,24 @@ final class SequenceReader: ColdClient {
         return .batch(batch, place)
     }
 
+    /// What a record is that was not right: what cannot be read once may be read another time, so it is damaged only if
+    /// it is the same when it is read again.
+    /// - Returns: nil where it is to be read again now.
+    private func verdict(of bytes: UnsafeRawBufferPointer, _ entry: IndexEntry) -> Outcome? {
+        let checksum = Checksum.crc32c(bytes)
+        defer { coldLog = nil }
+        guard let suspect, suspect.position == entry.position else {
+            suspect = (entry.position, checksum)
+            return nil
+        }
+        if suspect.checksum == checksum {
+            self.suspect = nil
+            return .damaged(entry.baseOffset..<entry.nextOffset)
+        }
+        self.suspect = (entry.position, checksum)
+        return .failed(entry.baseOffset..<entry.nextOffset)
+    }
+
     private func hasGaps(_ entry: IndexEntry) -> Bool {
         !sequence.dropped.isEmpty
             && sequence.dropped.firstRange(from: entry.baseOffset).map { $0.lowerBound < entry.nextOffset } == true
@@ -216,6 +247,12 @@ final class SequenceReader: ColdClient {
 
     // MARK: Finding entries
 
+    /// Whether the last search failed because the index could not be read.
+    func takeFailure() -> Bool {
+        defer { failedRun = nil }
+        return failedRun != nil
+    }
+
     /// The first entry that is not behind `key`; nil where there is none, or where the device was asked for it.
     func entry(for key: IndexKey, log: CommitLog, requests: inout ColdRequests) -> IndexEntry? {
         if !sequence.index.runs.isEmpty, let runIndex = sequence.index.firstRun(notBehind: key) {
@@ -227,9 +264,9 @@ final class SequenceReader: ColdClient {
                 return coldEntries[place]
             }
             if readFailed {
-                // An index file that cannot be read: its part of the sequence is passed over and reported.
+                // An index file that cannot be read: what it leads to may be whole.
                 readFailed = false
-                damagedRun = run.firstOffset..<run.nextOffset
+                failedRun = run.firstOffset..<run.nextOffset
                 return nil
             }
             search(run, low: 0, high: Int(run.count) - 1, key: key, requests: &requests)
@@ -319,6 +356,8 @@ private final class ColdLog {
     }
 
     deinit { memory.deallocate() }
+
+    var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: memory[0..<count]) }
 
     /// The bytes of a record; nil unless all of them are here.
     func record(at place: UInt64, length: Int) -> UnsafeRawBufferPointer? {

@@ -19,6 +19,8 @@ final class RedriveTask: ReaderOwner {
     private var reader: SequenceReader?
     /// Not before this time.
     private var next = Timestamp.zero
+    /// Since letters could not be read.
+    private var pause = ReadPause()
     private weak var shard: Shard?
 
     private static let lettersAtOnce = 256
@@ -55,6 +57,8 @@ final class RedriveTask: ReaderOwner {
         }
         if let failure = shard.log.failure { return shard.finish(self, shard.unavailable(failure)) }
         guard now >= next else { return shard.wake(self, at: next) }
+        // What wakes it now stands among the timers.
+        guard !pause.isOn(at: now) else { return }
         guard shard.hasOpened, shard.deferred.isEmpty, shard.retryDeadline == nil else { return retry(shard, now) }
         for _ in 0..<16 {
             guard moved < limit, let lane = laneToRead() else { return shard.finish(self, nil) }
@@ -68,7 +72,11 @@ final class RedriveTask: ReaderOwner {
                 offset = .max
             case .damaged(let range):
                 offset = range.upperBound
+            case .failed:
+                _ = pause.begin(now: now)
+                return shard.wake(self, at: pause.until)
             case .batch(let batch, let place):
+                pause.end()
                 let part = max(offset, place.baseOffset)..<min(place.nextOffset, ends[partition])
                 guard !part.isEmpty else {
                     offset = .max

@@ -175,6 +175,9 @@ final class Lane {
     var fresh: SequenceReader?
     var again: SequenceReader?
     var dead: SequenceReader?
+    /// Since what is to be delivered, or what is dead, could not be read.
+    var readPause = ReadPause()
+    var deadPause = ReadPause()
     /// Why messages are dying, where it is not the number of their attempts.
     var reasons: [UInt64: String] = [:]
     /// The body sizes of what an inbox with a limit of bytes holds, from `sizesStart` on.
