@@ -44,7 +44,7 @@ extension Receipt {
             subscription: SubscriptionID(rawValue: receipt.subscription),
             lane: receipt.lane,
             sequence: receipt.sequence,
-            attempt: receipt.attempt
+            generation: receipt.generation
         )
     }
 }
@@ -58,7 +58,8 @@ extension WireLease {
             attempt: lease.attempt,
             firstSequence: lease.firstSequence,
             deadline: lease.deadline.rawValue,
-            creditBytes: UInt32(clamping: creditBytes)
+            creditBytes: UInt32(clamping: creditBytes),
+            generation: lease.generation
         )
     }
 }

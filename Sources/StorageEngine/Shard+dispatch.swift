@@ -239,13 +239,13 @@ extension Shard {
         let isOrdered = rules.consumers == .orderedByKey && scope.isFresh && scope.traits.contains(.hasOrderingKeys)
         let needsLook =
             isOrdered || scope.isTaken || subscription.filter != nil || scope.traits.contains(.hasExpiry)
-            || rules.messageTTLMicroseconds > 0 || (rules.maxAttempts > 0 && !lane.delivery.failed.isEmpty)
+            || rules.messageTTLMicroseconds > 0 || (rules.maxAttempts > 0 && !lane.delivery.past.isEmpty)
         var ranges = rangeScratch
         rangeScratch = []
         ranges.removeAll(keepingCapacity: true)
         defer { rangeScratch = ranges }
         let deadline = leaseEnd(rules, consumer, now)
-        let attempt: UInt32
+        let turn: DeliveryState.Turn
         if needsLook {
             guard
                 let found = select(
@@ -259,12 +259,12 @@ extension Shard {
                     ranges: &ranges
                 )
             else { return .passed }
-            attempt = found
+            turn = found
         } else {
             let room = scope.isFresh ? lane.room(rules) : .max
             let count = max(1, min(consumer.creditMessages, room, Int64(scope.part.upperBound - scope.part.lowerBound)))
             let end = min(scope.part.upperBound, scope.part.lowerBound + UInt64(count))
-            let (range, number) = lane.delivery.uniform(scope.part.lowerBound..<end)
+            let (range, next) = lane.delivery.uniform(scope.part.lowerBound..<end)
             lease(range, of: lane, subscription, consumer, deadline)
             if scope.isFresh { lane.delivery.pass(to: range.upperBound) }
             ranges.append(
@@ -273,7 +273,7 @@ extension Shard {
                     last: UInt32(scope.index(range.upperBound - 1))
                 )
             )
-            attempt = number
+            turn = next
         }
         guard let first = ranges.first else { return .passed }
         let messages = ranges.reduce(0) { $0 + Int($1.last - $1.first) + 1 }
@@ -292,7 +292,8 @@ extension Shard {
                         subscription: subscription.id,
                         lane: lane.key.lane,
                         firstSequence: scope.sequence(Int(first.first)),
-                        attempt: attempt,
+                        attempt: turn.attempt,
+                        generation: LeaseGeneration(epoch: log.epoch, number: turn.number).rawValue,
                         deadline: deadline
                     )
                 )
@@ -324,12 +325,12 @@ extension Shard {
         _ consumer: Attachment,
         _ deadline: Timestamp
     ) {
-        lane.delivery.lease(range, owner: consumer.owner, deadline: deadline)
+        lane.delivery.lease(range, owner: consumer.owner, deadline: deadline, epoch: log.epoch)
         note(consumer.leaseOwner == .receipt ? .leasedUntil(range, deadline) : .leased(range), lane, subscription)
     }
 
     /// Looks at messages one by one, and leases those that may go out, up to the consumer's credit.
-    /// - Returns: which delivery of them it is; nil where there are none.
+    /// - Returns: which lease of them it is; nil where there are none.
     private func select(
         _ scope: Scope,
         of lane: Lane,
@@ -339,9 +340,9 @@ extension Shard {
         deadline: Timestamp,
         now: Timestamp,
         ranges: inout [RecordRange]
-    ) -> UInt32? {
+    ) -> DeliveryState.Turn? {
         let rules = subscription.rules
-        var attempt: UInt32?
+        var turn: DeliveryState.Turn?
         var messages: Int64 = 0
         var passed = scope.part.lowerBound
         var cursor = scope.batch.records
@@ -380,15 +381,15 @@ extension Shard {
                 condemn(sequence..<sequence + 1, "expired", of: lane, subscription)
                 continue
             }
-            let number = lane.delivery.nextAttempt(sequence)
-            if rules.maxAttempts > 0, number > rules.maxAttempts {
+            let next = lane.delivery.nextTurn(sequence)
+            if rules.maxAttempts > 0, next.attempt > rules.maxAttempts {
                 close()
                 passed = sequence + 1
                 condemn(sequence..<sequence + 1, nil, of: lane, subscription)
                 continue
             }
-            if attempt == nil { attempt = number }
-            guard attempt == number else { break }
+            if turn == nil { turn = next }
+            guard turn == next else { break }
             if isOrdered, let key = record.orderingKey, !lane.delivery.admit(sequence, key: Self.hash(key)) {
                 close()
                 passed = sequence + 1
@@ -405,7 +406,7 @@ extension Shard {
         }
         close()
         if scope.isFresh { lane.delivery.pass(to: passed) }
-        return messages > 0 ? attempt : nil
+        return messages > 0 ? turn : nil
     }
 
     /// When a message is no longer wanted; nil for never.

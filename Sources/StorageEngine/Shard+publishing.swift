@@ -483,7 +483,7 @@ struct DeadLetters {
             let sequence = place.baseOffset + UInt64(index - place.first)
             guard sequence >= part.lowerBound else { continue }
             guard sequence < part.upperBound else { break }
-            let attempts = lane.delivery.failed[sequence] ?? 0
+            let attempts = lane.delivery.failures(sequence)
             let reason = lane.reasons[sequence] ?? "too many attempts"
             name.removeAll(keepingCapacity: true)
             topic.withUnsafeBytes { record.appendName(topic: $0, to: &name) }

@@ -66,7 +66,9 @@ extension Shard {
 
     private func settle(_ receipt: Receipt, _ settlement: Settlement, tenant: TenantID, now: Timestamp) -> ErrorCode? {
         guard let (lane, subscription) = place(of: receipt, tenant: tenant) else { return .subscriptionNotFound }
-        guard let piece = take(receipt, of: lane, isOver: settlement.endsDelivery) else { return .leaseLost }
+        guard let piece = take(receipt, of: lane, subscription, isOver: settlement.endsDelivery) else {
+            return .leaseLost
+        }
         apply(settlement, to: piece, of: lane, subscription, now: now)
         arm(lane, subscription)
         if !subscription.consumers.isEmpty { enqueue(subscription) }
@@ -82,10 +84,13 @@ extension Shard {
 
     /// Ends the lease that a receipt is for; nil where it does not count any more.
     /// - Parameter isOver: what was done late counts as long as nobody else has the message; what is only put off does not.
-    private func take(_ receipt: Receipt, of lane: Lane, isOver: Bool) -> DeliveryState.Lease? {
-        guard receipt.sequence < .max, lane.delivery.accepts(receipt.sequence, attempt: receipt.attempt) else {
-            return nil
-        }
+    private func take(
+        _ receipt: Receipt,
+        of lane: Lane,
+        _ subscription: Subscription,
+        isOver: Bool
+    ) -> DeliveryState.Lease? {
+        guard accepts(receipt, lane, subscription) else { return nil }
         let range = receipt.sequence..<receipt.sequence + 1
         var taken: [DeliveryState.Lease] = []
         lane.delivery.takeLeases(in: range, owner: nil, into: &taken)
@@ -96,8 +101,19 @@ extension Shard {
             range: range,
             owner: DeliveryState.receiptOwner,
             deadline: .zero,
-            attempt: receipt.attempt
+            attempt: lane.delivery.failures(receipt.sequence),
+            generation: LeaseGeneration(rawValue: receipt.generation)
         )
+    }
+
+    /// Whether a receipt counts. What is not in the log does not outlive an epoch.
+    func accepts(_ receipt: Receipt, _ lane: Lane, _ subscription: Subscription) -> Bool {
+        receipt.sequence < .max
+            && lane.delivery.accepts(
+                receipt.sequence,
+                LeaseGeneration(rawValue: receipt.generation),
+                epoch: subscription.isLogged ? log.epoch : 0
+            )
     }
 
     private func apply(
@@ -118,7 +134,7 @@ extension Shard {
             condemn(piece.range, reason.isEmpty ? "rejected" : reason, attempt: piece.attempt, of: lane, subscription)
         case .extend(let duration):
             let deadline = tick(now.advanced(byMicroseconds: duration))
-            lane.delivery.lease(piece.range, owner: piece.owner, deadline: deadline)
+            lane.delivery.extend(piece, until: deadline)
             if piece.owner == DeliveryState.receiptOwner {
                 note(.leasedUntil(piece.range, deadline), lane, subscription)
             }

@@ -435,7 +435,7 @@ extension Shard {
                     nextOffset: lane.sequence.visibleOffset,
                     backlog: lane.backlog,
                     leased: lane.delivery.leasedCount,
-                    retrying: UInt64(lane.delivery.failed.count),
+                    retrying: UInt64(lane.delivery.past.count),
                     oldest: lane.oldest
                 )
             }
@@ -600,7 +600,7 @@ final class BrowseTask: ReaderOwner {
                     record: 0,
                     batch: excerpt,
                     sequence: sequence,
-                    attempts: lane.delivery.lease(holding: sequence)?.attempt ?? lane.delivery.failed[sequence] ?? 0
+                    attempts: lane.delivery.lease(holding: sequence)?.attempt ?? lane.delivery.failures(sequence)
                 )
             )
         }

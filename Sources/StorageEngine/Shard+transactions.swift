@@ -68,8 +68,8 @@ extension Shard {
     ) throws(Refusal) {
         _ = try transaction(id, tenant)
         let results: [ErrorCode?] = receipts.map { receipt in
-            guard let (lane, _) = place(of: receipt, tenant: tenant) else { return .subscriptionNotFound }
-            return lane.delivery.accepts(receipt.sequence, attempt: receipt.attempt) ? nil : .leaseLost
+            guard let (lane, subscription) = place(of: receipt, tenant: tenant) else { return .subscriptionNotFound }
+            return accepts(receipt, lane, subscription) ? nil : .leaseLost
         }
         let accepted = zip(receipts, results).compactMap { $1 == nil ? $0 : nil }
         if !accepted.isEmpty { try append(.settles(accepted), of: id) }
@@ -178,7 +178,7 @@ extension Shard {
             var settled: [(Receipt, Lane, Subscription)] = []
             for receipt in transaction.receipts {
                 guard let (lane, subscription) = place(of: receipt, tenant: transaction.tenant),
-                    lane.delivery.accepts(receipt.sequence, attempt: receipt.attempt)
+                    accepts(receipt, lane, subscription)
                 else {
                     lost += 1
                     continue

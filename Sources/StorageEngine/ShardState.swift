@@ -339,7 +339,7 @@ struct ShardState {
     /// Messages of a batch go to an inbox.
     mutating func apply(_ route: InboxRoute, _ template: IndexEntry, segment: UInt64) -> Lane? {
         guard let subscription = subscriptions[route.lane.subscription], subscription.isInbox else { return nil }
-        let lane = subscription.makeLane(route.lane.lane)
+        let lane = subscription.makeLane(route.lane.lane, epoch: epoch)
         var entry = template
         entry.baseOffset = lane.sequence.nextOffset
         entry.first = route.first
@@ -387,7 +387,7 @@ struct ShardState {
     mutating func applySubscriptionCreated(_ definition: SubscriptionDefinition) -> Subscription {
         var topic: TopicState?
         if case .cursor(let id, _) = definition.source { topic = topics[id] }
-        let subscription = Subscription(definition, topic: topic)
+        let subscription = Subscription(definition, topic: topic, epoch: epoch)
         subscriptions[definition.id] = subscription
         subscriptionsByName[SubscriptionKey(tenant: definition.tenant, name: definition.name)] = subscription
         if definition.id.rawValue < SubscriptionID.firstTransient {
@@ -443,7 +443,7 @@ struct ShardState {
         case .seek(let places):
             for place in places {
                 guard let lane = subscription.lane(place.lane) else { continue }
-                lane.delivery.seek(to: place.sequence)
+                lane.delivery.seek(to: place.sequence, epoch: epoch)
                 lane.advanced(subscription)
             }
         }
@@ -455,7 +455,7 @@ struct ShardState {
         guard let subscription = subscriptions[id], let lane = subscription.lane(UInt16(clamping: partition)),
             offset > lane.delivery.watermark
         else { return }
-        lane.delivery.apply(.done(lane.delivery.watermark..<offset))
+        lane.delivery.apply(.done(lane.delivery.watermark..<offset), epoch: epoch)
         lane.advanced(subscription)
     }
 
@@ -464,8 +464,9 @@ struct ShardState {
         var reached: [LaneKey] = []
         let isWellFormed = DeliveryJournal.read(bytes) { key, change in
             guard let subscription = subscriptions[key.subscription] else { return }
-            let lane = subscription.isInbox ? subscription.makeLane(key.lane) : subscription.lane(key.lane)
-            lane?.delivery.apply(change)
+            let lane =
+                subscription.isInbox ? subscription.makeLane(key.lane, epoch: epoch) : subscription.lane(key.lane)
+            lane?.delivery.apply(change, epoch: epoch)
             if let lane, case .condemned(let range, let reason) = change {
                 for sequence in range where lane.delivery.dying.contains(sequence) { lane.reasons[sequence] = reason }
             }

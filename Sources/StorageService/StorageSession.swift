@@ -161,6 +161,8 @@ package struct BatchDelivery {
         package var firstSequence: UInt64
         /// Which delivery of these messages this is, from 1 on.
         package var attempt: UInt32
+        /// Which lease of these messages it is, as their receipts say it.
+        package var generation: UInt64
         /// When the lease ends; `never` where that is with the attachment.
         package var deadline: Timestamp
 
@@ -169,12 +171,14 @@ package struct BatchDelivery {
             lane: UInt16,
             firstSequence: UInt64,
             attempt: UInt32,
+            generation: UInt64,
             deadline: Timestamp
         ) {
             self.subscription = subscription
             self.lane = lane
             self.firstSequence = firstSequence
             self.attempt = attempt
+            self.generation = generation
             self.deadline = deadline
         }
     }

@@ -136,13 +136,13 @@ package struct Receipt: Sendable, Hashable {
     package var subscription: SubscriptionID
     package var lane: UInt16
     package var sequence: UInt64
-    /// Which delivery of the message this is, from 1 on.
-    package var attempt: UInt32
-    package init(subscription: SubscriptionID, lane: UInt16, sequence: UInt64, attempt: UInt32) {
+    /// Which lease of the message this is: no two of them have the same, whatever happens between them.
+    package var generation: UInt64
+    package init(subscription: SubscriptionID, lane: UInt16, sequence: UInt64, generation: UInt64) {
         self.subscription = subscription
         self.lane = lane
         self.sequence = sequence
-        self.attempt = attempt
+        self.generation = generation
     }
 }
 

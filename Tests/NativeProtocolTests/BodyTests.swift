@@ -297,7 +297,7 @@ private let samples: [Sample] = [
         "SETTLE_RECEIPTS",
         SettleReceiptsBody(
             settlement: .release(delay: 5, countsAttempt: false),
-            receipts: [.init(subscription: 1, lane: 2, sequence: 3, attempt: 4)]
+            receipts: [.init(subscription: 1, lane: 2, sequence: 3, generation: 4)]
         )
     ) {
         $0.write(to: &$1)
@@ -323,7 +323,7 @@ private let samples: [Sample] = [
         "SETTLE_IN_TRANSACTION",
         SettleInTransactionBody(
             transaction: 7,
-            receipts: [.init(subscription: 1, lane: 2, sequence: 3, attempt: 4)]
+            receipts: [.init(subscription: 1, lane: 2, sequence: 3, generation: 4)]
         )
     ) {
         $0.write(to: &$1)
@@ -513,7 +513,8 @@ struct BodyTests {
             attempt: 4,
             firstSequence: 5,
             deadline: 6,
-            creditBytes: 7
+            creditBytes: 7,
+            generation: 8
         )
         let body = bytes {
             $0.writeMultipleIntegers(UInt16(9), DeliverHead.hasLease, UInt32(1), endianness: .little)

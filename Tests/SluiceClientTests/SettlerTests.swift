@@ -10,6 +10,7 @@ struct SettlerTests {
         subscription: 1,
         lane: 2,
         attempt: 3,
+        generation: 5 << 32 | 1,
         firstSequence: 100,
         firstIndex: 10,
         deadline: .max

@@ -132,12 +132,13 @@ struct IndexTests {
             )
             _ = state.apply(InboxRoute(lane: key, first: index, count: 3, bytes: 30), entry, segment: 1)
         }
-        let lane = inbox.makeLane(2)
-        lane.delivery.apply(.leased(0..<50))
-        lane.delivery.apply(.done(0..<10))
-        lane.delivery.apply(.done(20..<25))
-        lane.delivery.apply(.released(30..<33, until: Timestamp(rawValue: 9_999), countsAttempt: true))
-        lane.delivery.apply(.leasedUntil(60..<61, Timestamp(rawValue: 8_888)))
+        let lane = inbox.makeLane(2, epoch: 3)
+        let changes: [DeliveryChange] = [
+            .leased(0..<50), .done(0..<10), .done(20..<25),
+            .released(30..<33, until: Timestamp(rawValue: 9_999), countsAttempt: true),
+            .leasedUntil(60..<61, Timestamp(rawValue: 8_888)),
+        ]
+        for change in changes { lane.delivery.apply(change, epoch: 4) }
         lane.advanced(inbox)
         let transaction = TransactionID(rawValue: 5)
         let specification = TransactionSpecification(owner: "o", checkAfterMicroseconds: 7, checks: 3)
@@ -145,7 +146,7 @@ struct IndexTests {
             .begun(tenant: TenantID(rawValue: 2), specification, at: Timestamp(rawValue: 80)),
             to: transaction
         )
-        let receipt = Receipt(subscription: inbox.id, lane: 2, sequence: 40, attempt: 1)
+        let receipt = Receipt(subscription: inbox.id, lane: 2, sequence: 40, generation: 1)
         state.apply(.settles([receipt]), to: transaction)
         state.apply(.checked(at: Timestamp(rawValue: 90)), to: transaction)
         state.held.withdraw(ScheduledID(position: LogPosition(rawValue: 640), record: 2))

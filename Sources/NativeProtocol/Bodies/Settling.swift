@@ -111,31 +111,31 @@ package struct LaneRanges {
 /// | 0 | u32 | subscription id |
 /// | 4 | u16 | lane |
 /// | 6 | u64 | sequence |
-/// | 14 | u32 | attempt |
+/// | 14 | u64 | generation of the lease |
 package struct WireReceipt: Hashable, Sendable {
-    package static let byteCount = 18
+    package static let byteCount = 22
 
     package var subscription: UInt32
     package var lane: UInt16
     package var sequence: UInt64
-    package var attempt: UInt32
+    package var generation: UInt64
 
-    package init(subscription: UInt32, lane: UInt16, sequence: UInt64, attempt: UInt32) {
+    package init(subscription: UInt32, lane: UInt16, sequence: UInt64, generation: UInt64) {
         self.subscription = subscription
         self.lane = lane
         self.sequence = sequence
-        self.attempt = attempt
+        self.generation = generation
     }
 
     package init?(_ reader: inout WireReader) {
         guard let subscription = reader.u32(), let lane = reader.u16(), let sequence = reader.u64(),
-            let attempt = reader.u32()
+            let generation = reader.u64()
         else { return nil }
-        self.init(subscription: subscription, lane: lane, sequence: sequence, attempt: attempt)
+        self.init(subscription: subscription, lane: lane, sequence: sequence, generation: generation)
     }
 
     package func write(to buffer: inout ByteBuffer) {
-        buffer.writeMultipleIntegers(subscription, lane, sequence, attempt, endianness: .little)
+        buffer.writeMultipleIntegers(subscription, lane, sequence, generation, endianness: .little)
     }
 
     static func readList(_ reader: inout WireReader) -> [WireReceipt]? {

@@ -154,7 +154,7 @@ package struct Credit: Equatable, Sendable {
     }
 }
 
-/// How to settle what a delivery brings: 40 bytes of it.
+/// How to settle what a delivery brings: 48 bytes of it.
 ///
 /// | offset | size | field |
 /// |---|---|---|
@@ -165,8 +165,9 @@ package struct Credit: Equatable, Sendable {
 /// | 16 | u64 | sequence of the first record that is meant |
 /// | 24 | u64 | when the lease ends, µs since 1970; the largest number where that is with the attachment |
 /// | 32 | u32, u32 | bytes of credit that it takes; reserved, 0 |
+/// | 40 | u64 | generation of the lease, for receipts |
 package struct WireLease: Equatable, Sendable {
-    package static let byteCount = 40
+    package static let byteCount = 48
 
     package var subscription: UInt32
     package var topic: UInt32
@@ -175,6 +176,7 @@ package struct WireLease: Equatable, Sendable {
     package var firstSequence: UInt64
     package var deadline: UInt64
     package var creditBytes: UInt32
+    package var generation: UInt64
 
     package init(
         subscription: UInt32,
@@ -183,7 +185,8 @@ package struct WireLease: Equatable, Sendable {
         attempt: UInt32,
         firstSequence: UInt64,
         deadline: UInt64,
-        creditBytes: UInt32
+        creditBytes: UInt32,
+        generation: UInt64
     ) {
         self.subscription = subscription
         self.topic = topic
@@ -192,6 +195,7 @@ package struct WireLease: Equatable, Sendable {
         self.firstSequence = firstSequence
         self.deadline = deadline
         self.creditBytes = creditBytes
+        self.generation = generation
     }
 
     /// Reads from exactly `byteCount` bytes.
@@ -203,6 +207,7 @@ package struct WireLease: Equatable, Sendable {
         firstSequence = bytes.load64(16)
         deadline = bytes.load64(24)
         creditBytes = bytes.load32(32)
+        generation = bytes.load64(40)
     }
 
     package func write(to buffer: inout ByteBuffer) {
@@ -216,6 +221,7 @@ package struct WireLease: Equatable, Sendable {
             deadline,
             creditBytes,
             UInt32(0),
+            generation,
             endianness: .little
         )
     }
@@ -228,7 +234,7 @@ package struct WireLease: Equatable, Sendable {
 /// | 0 | u16 | partition |
 /// | 2 | u16 | flags: 1 = a lease follows |
 /// | 4 | u32 | number of ranges; 0 where every record is meant |
-/// | 8 | 40 | the lease, where the flag says so |
+/// | 8 | 48 | the lease, where the flag says so |
 /// | … | 8 each | ranges: u32 first index, u32 last index, both included |
 /// | … | … | the batch |
 package struct DeliverHead {

@@ -105,15 +105,17 @@ extension DeliveryModel {
     /// - Returns: nil where that is not known.
     func accepts(
         _ entry: Entry?,
-        attempt: UInt32,
+        lease: UInt64,
         _ settlement: Settlement?,
         in subscription: ModelSubscription
     ) -> Bool? {
         guard let entry, !entry.isVague else { return nil }
         switch entry.state {
-        case .leased: return entry.failed + 1 == attempt
+        case .leased: return entry.lease == lease
         case .waiting, .delayed:
-            guard entry.failed == attempt, attempt > 0 else { return false }
+            guard !entry.mayBeSought else { return nil }
+            // Where the record of the last lease is lost, the one before may be the last that is known.
+            guard entry.lease == lease else { return entry.mayHaveLostLease ? nil : false }
             if isDroppable(entry.message, subscription) || subscription.isSpent(entry) { return nil }
             // A crash left open whether it is still leased.
             if entry.mayBeHeldUntil > now { return settlement == nil || settlement == .accept ? true : nil }
@@ -129,14 +131,19 @@ extension DeliveryModel {
     func settleByReceipt(
         _ settlement: Settlement,
         _ message: Int,
-        attempt: UInt32,
         of subscription: ModelSubscription,
         at time: Timestamp
     ) {
         guard var entry = subscription.entries[message] else { return }
-        if case .leased = entry.state {} else { entry.failed = attempt - 1 }
+        if case .leased = entry.state { return settle(settlement, message, of: subscription, at: time) }
+        switch settlement {
+        case .accept: accept(&entry)
+        case .reject(let reason):
+            // What that delivery counts for was said when it ended.
+            condemn(&entry, reason.isEmpty ? "rejected" : reason, attempt: entry.failed, of: subscription)
+        case .release, .extend: break
+        }
         subscription.entries[message] = entry
-        settle(settlement, message, of: subscription, at: time)
     }
 
     /// A consumer is gone.
@@ -157,6 +164,7 @@ extension DeliveryModel {
         var lane: UInt16
         var sequence: UInt64
         var attempt: UInt32
+        var lease: UInt64
         var deadline: Timestamp
     }
 
@@ -191,7 +199,13 @@ extension DeliveryModel {
         let moment = moment()
         entry.failed = delivery.attempt - 1
         entry.attempts.append((moment, delivery.attempt))
-        entry.isVague = false
+        check(delivery.lease > entry.lease, "\(text): its lease \(delivery.lease) is not behind \(entry.lease)")
+        check(entry.leases.insert(delivery.lease).inserted, "\(text): an earlier lease was \(delivery.lease), too")
+        entry.lease = delivery.lease
+        entry.mayHaveLostLease = false
+        entry.mayBeSought = subscription.pendingSeeks > 0
+        // A seek that is on its way may come behind it.
+        entry.isVague = subscription.pendingSeeks > 0
         entry.heldUntil = .zero
         entry.mayBeHeldUntil = .zero
         entry.done = nil

@@ -404,6 +404,7 @@ extension DeliveryModel {
             default: break
             }
             entry.mayBeHeldUntil = max(entry.latestHold, entry.heldUntil)
+            if isNewLife, frontier != Self.never { entry.mayHaveLostLease = true }
             if case .dying = entry.state, !entry.isVague, let done = entry.done, done.serial < frontier {
                 // It goes on dying.
                 entry.isVague = !isNewLife

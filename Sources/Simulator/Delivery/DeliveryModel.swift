@@ -104,7 +104,7 @@ final class DeliveryModel {
         let specification: TransactionSpecification
         var state = State.beginning
         var batches: [Int] = []
-        var staged: [(subscription: Int, message: Int, attempt: UInt32)] = []
+        var staged: [(subscription: Int, message: Int, lease: UInt64)] = []
         var begunAt: Timestamp
         /// When its commit was asked for, and answered.
         var commitSubmitted: Moment?

@@ -6,7 +6,10 @@ package import StorageService
 extension DeliverySimulation: ShardOutput {
     package func warning(_ text: String) {
         note("warning: \(text)")
-        model.check(faults.hasFailedLog, "a warning although nothing had happened to the disk: \(text)")
+        model.check(
+            faults.hasFailedLog || faults.failsReads,
+            "a warning although nothing had happened to the disk: \(text)"
+        )
     }
 
     package func messageRouted(session: UInt64, _ message: RoutedMessage) {}
@@ -102,7 +105,7 @@ extension DeliverySimulation: ShardOutput {
             let sequence = lease.firstSequence + UInt64(index - firstIndex)
             let attempt = lease.attempt
             note(
-                "\(who) was given \(model.text(message)) as \(lease.lane)/\(sequence), delivery \(attempt), until \(lease.deadline.rawValue)"
+                "\(who) was given \(model.text(message)) as \(lease.lane)/\(sequence), delivery \(attempt), lease \(lease.generation >> 32).\(lease.generation & 0xFFFF_FFFF), until \(lease.deadline.rawValue)"
             )
             model.delivered(
                 DeliveryModel.Delivered(
@@ -110,6 +113,7 @@ extension DeliverySimulation: ShardOutput {
                     lane: lease.lane,
                     sequence: sequence,
                     attempt: attempt,
+                    lease: lease.generation,
                     deadline: lease.deadline
                 ),
                 to: consumer,
@@ -125,7 +129,7 @@ extension DeliverySimulation: ShardOutput {
                 lane: lease.lane,
                 message: message,
                 sequence: sequence,
-                attempt: attempt
+                lease: lease.generation
             )
             if consumer.isDraining { toAccept.append(item) } else { held.append(item) }
         }
@@ -268,7 +272,8 @@ extension DeliverySimulation: ShardOutput {
     @discardableResult
     private func checkRefusal(_ error: SluiceError, allows codes: [ErrorCode] = []) -> Bool {
         switch error.code {
-        case .storageUnavailable: model.check(faults.hasFailedLog || faults.wasFull, "without a reason: \(error)")
+        case .storageUnavailable:
+            model.check(faults.hasFailedLog || faults.wasFull || faults.failsReads, "without a reason: \(error)")
         case .storageFull: model.check(faults.wasFull, "without a reason: \(error)")
         case .busy:
             model.check(
@@ -546,7 +551,7 @@ extension DeliverySimulation: ShardOutput {
                     model.check((code == nil) == expected, "a staged receipt was judged otherwise than it should be")
                 }
                 guard code == nil else { continue }
-                model.transactions[index].staged.append((item.held.subscription, item.held.message, item.held.attempt))
+                model.transactions[index].staged.append((item.held.subscription, item.held.message, item.held.lease))
             }
         case .success: model.fail("staging was answered wrongly")
         case .failure(let error):
@@ -587,8 +592,7 @@ extension DeliverySimulation: ShardOutput {
                 }
                 let isRight: Bool
                 switch entry.state {
-                case .leased: isRight = entry.failed + 1 == staged.attempt
-                case .waiting, .delayed: isRight = entry.failed == staged.attempt
+                case .leased, .waiting, .delayed: isRight = entry.lease == staged.lease
                 case .done, .dying: isRight = false
                 }
                 // Between its effect and the answer its policy or a seek may have come.

@@ -178,7 +178,7 @@ extension DeliverySimulation {
             let isRight =
                 subscription.isUsable && entry?.sequence == item.sequence && entry?.isStaged != true
                 && subscription.pendingSeeks == 0
-            chosen.append((item, isRight ? model.accepts(entry, attempt: item.attempt, nil, in: subscription) : nil))
+            chosen.append((item, isRight ? model.accepts(entry, lease: item.lease, nil, in: subscription) : nil))
         }
         guard !chosen.isEmpty else { return }
         model.transactions[transaction].pending += 1

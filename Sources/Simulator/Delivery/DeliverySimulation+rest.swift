@@ -35,6 +35,7 @@ extension DeliverySimulation {
         for subscription in model.subscriptions where !subscription.policy.isDurable { subscription.isGone = true }
         isRecovering = true
         defer { isRecovering = false }
+        disk.faults.read = .never
         let found = try observe()
         model.now = max(model.now, scheduler.now)
         model.verify(found, stamp: DeliveryModel.end, isCrash: !isClean)
@@ -118,7 +119,7 @@ extension DeliverySimulation {
                 lane: lane,
                 message: 0,
                 sequence: 0,
-                attempt: 0
+                lease: 0
             )
             let token = nextToken
             nextToken += 1

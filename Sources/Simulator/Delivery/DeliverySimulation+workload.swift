@@ -13,6 +13,7 @@ extension DeliverySimulation {
     func doSomething() throws(Violation) {
         guard let shard else { return }
         if hasFaults, try actOnFaults() { return }
+        if hasFaults { failReads() }
         switch Int.random(in: 0..<200, using: &random) {
         case 0..<4: openSession(shard)
         case 4..<6: closeSession(shard)
@@ -41,6 +42,19 @@ extension DeliverySimulation {
         default: for _ in 0..<Int.random(in: 1...3, using: &random) { publish(shard) }
         }
         called()
+    }
+
+    /// Now and then the disk refuses all that is to be read, for a while.
+    private func failReads() {
+        if case .always = disk.faults.read {
+            guard random.percent(25) else { return }
+            note("the disk reads again")
+            disk.faults.read = .never
+        } else if random.percent(1) {
+            note("fault: the disk refuses to read")
+            faults.failsReads = true
+            disk.faults.read = .always
+        }
     }
 
     private func passTime(_ span: ClosedRange<UInt64>) {
@@ -78,9 +92,9 @@ extension DeliverySimulation {
         case .bind(let name, let binding): "bind \(name) to \(String(decoding: binding.pattern, as: UTF8.self))"
         case .unbind(let name, let binding): "unbind \(name) from \(String(decoding: binding.pattern, as: UTF8.self))"
         case .settle(let receipts, let settlement):
-            "settle \(receipts.map { "\($0.subscription.rawValue):\($0.lane)/\($0.sequence)#\($0.attempt)" }), \(settlement)"
+            "settle \(receipts.map { "\($0.subscription.rawValue):\($0.lane)/\($0.sequence)#\($0.generation >> 32).\($0.generation & 0xFFFF_FFFF)" }), \(settlement)"
         case .settleInTransaction(let id, let receipts):
-            "stage in \(id.rawValue) \(receipts.map { "\($0.subscription.rawValue):\($0.lane)/\($0.sequence)#\($0.attempt)" })"
+            "stage in \(id.rawValue) \(receipts.map { "\($0.subscription.rawValue):\($0.lane)/\($0.sequence)#\($0.generation >> 32).\($0.generation & 0xFFFF_FFFF)" })"
         default: "\(request)"
         }
     }
@@ -321,6 +335,7 @@ extension DeliverySimulation {
         for message in subscription.entries.keys {
             subscription.entries[message]?.isVague = true
             subscription.entries[message]?.generation += 1
+            subscription.entries[message]?.mayBeSought = true
         }
         send(.seek(name: subscription.name, target), .seek(subscription.number))
     }
@@ -534,8 +549,12 @@ extension DeliverySimulation {
     }
 
     func settleByReceipt() {
-        guard !held.isEmpty else { return }
+        guard !held.isEmpty || !heldBefore.isEmpty else { return }
         var chosen: [Held] = []
+        if random.percent(30), let index = heldBefore.indices.randomElement(using: &random) {
+            chosen.append(heldBefore[index])
+            if !random.percent(15) { heldBefore.remove(at: index) }
+        }
         for _ in 0..<Int.random(in: 1...4, using: &random) {
             guard let index = held.indices.randomElement(using: &random) else { break }
             chosen.append(held[index])
@@ -551,7 +570,7 @@ extension DeliverySimulation {
             }
             let entry = subscription.entries[item.message]
             let isRight = entry?.sequence == item.sequence && entry?.isStaged != true && subscription.pendingSeeks == 0
-            let verdict = isRight ? model.accepts(entry, attempt: item.attempt, settlement, in: subscription) : nil
+            let verdict = isRight ? model.accepts(entry, lease: item.lease, settlement, in: subscription) : nil
             expected.append(verdict)
             if verdict == true {
                 count(settlement)
@@ -559,7 +578,6 @@ extension DeliverySimulation {
                 model.settleByReceipt(
                     settlement,
                     item.message,
-                    attempt: item.attempt,
                     of: subscription,
                     at: scheduler.now
                 )
@@ -574,5 +592,5 @@ extension DeliverySimulation {
 }
 
 extension DeliverySimulation.Held {
-    var receipt: Receipt { Receipt(subscription: id, lane: lane, sequence: sequence, attempt: attempt) }
+    var receipt: Receipt { Receipt(subscription: id, lane: lane, sequence: sequence, generation: lease) }
 }

@@ -83,7 +83,7 @@ package final class DeliverySimulation: ShardHost {
         let lane: UInt16
         let message: Int
         let sequence: UInt64
-        let attempt: UInt32
+        let lease: UInt64
     }
 
     /// A request that has not been answered.
@@ -124,6 +124,10 @@ package final class DeliverySimulation: ShardHost {
     var pending: [UInt64: Pending] = [:]
     var answers: [UInt64: Result<StorageReply, SluiceError>] = [:]
     var held: [Held] = []
+    /// What consumers of earlier lives had.
+    var heldBefore: [Held] = []
+    /// When the disk last refused a read, and how often in a row.
+    var lastRefusedRead: (at: Timestamp, count: Int)?
     /// What is accepted as soon as the round is over.
     var toAccept: [Held] = []
     var nextAttachment: UInt32 = 1
@@ -176,7 +180,6 @@ package final class DeliverySimulation: ShardHost {
     override func fail(_ text: String) { model.fail(text) }
     override var output: any ShardOutput { self }
     override var hasBegun: Bool { report.published > 0 }
-    override var readsFail: Bool { false }
     override func lifeBegan(after end: ShardModel.End, isClean: Bool) throws(Violation) {
         try recover(isClean: isClean)
     }
@@ -194,7 +197,7 @@ package final class DeliverySimulation: ShardHost {
 
     /// Nobody waits who could be served: a wake-up would have been lost.
     private func checkNeglect() {
-        guard !faults.hasFailedLog, !faults.isFull, !faults.hasFailedSync, isQuiet else { return }
+        guard !faults.hasFailedLog, !faults.isFull, !faults.hasFailedSync, isQuiet, !mayWaitForReading else { return }
         for subscription in model.subscriptions {
             if let message = model.neglected(subscription) {
                 note(model.summary(subscription))
@@ -208,11 +211,27 @@ package final class DeliverySimulation: ShardHost {
         }
     }
 
+    override func readWasRefused() {
+        if let last = lastRefusedRead, scheduler.now < last.at.advanced(byMicroseconds: 10_000_000) {
+            lastRefusedRead = (scheduler.now, last.count + 1)
+        } else {
+            lastRefusedRead = (scheduler.now, 1)
+        }
+    }
+
+    /// What could not be read is tried again after a while, which grows.
+    private var mayWaitForReading: Bool {
+        guard let last = lastRefusedRead else { return false }
+        let pause = min(UInt64(50_000) << UInt64(min(last.count, 7)), 5_000_000)
+        return scheduler.now <= last.at.advanced(byMicroseconds: pause)
+    }
+
     override func lifeEnded() {
         for request in pending.values { abandoned(request) }
         sessions = []
         pending = [:]
         answers = [:]
+        heldBefore = Array((held.reversed() + heldBefore).prefix(20))
         held = []
         toAccept = []
         for subscription in model.subscriptions { subscription.consumers = [] }

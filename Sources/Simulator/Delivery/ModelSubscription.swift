@@ -52,6 +52,13 @@ final class ModelSubscription {
         var hasDied = false
         /// What a look showed as its attempts since when: what a crash may go back to.
         var attempts: [(moment: DeliveryModel.Moment, count: UInt32)] = []
+        /// The generation of its last lease, and those of all.
+        var lease: UInt64 = 0
+        var leases = Set<UInt64>()
+        /// A crash may have taken that one's record.
+        var mayHaveLostLease = false
+        /// A seek since then may have taken it back.
+        var mayBeSought = false
         /// A seek may bring it back, and let it die again.
         var generation = 0
         var deadLetters = 0

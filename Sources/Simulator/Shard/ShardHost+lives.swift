@@ -182,6 +182,7 @@ extension ShardHost {
         if faults.hasFailedLog || faults.hasFailedSync || !shard.isReady { return try endLife() }
         note("the shard is closed")
         lives.closes += 1
+        disk.faults.read = .never
         closeSessions(shard)
         shard.close()
         called()

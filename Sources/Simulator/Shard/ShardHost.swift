@@ -149,6 +149,8 @@ package class ShardHost {
     func lifeBegan(after end: ShardModel.End, isClean: Bool) throws(Violation) {}
     /// The disk is another one, whose history begins now.
     func historyBegins() {}
+    /// The disk refused to read something.
+    func readWasRefused() {}
     /// Nobody may wait for an answer any more.
     func checkAnswered() {}
     /// Whether reads may fail: what cannot be read is passed over and reported.
@@ -195,6 +197,7 @@ package class ShardHost {
             completionsScheduled -= 1
             guard let event = disk.completeNext() else { break }
             if case .read(_, .success) = event {} else { note("\(Self.text(event))") }
+            if case .read(_, .failure) = event { readWasRefused() }
             if case .synced(_, .some) = event { faults.hasFailedSync = true }
             shard.deviceCompleted(event)
             runRound()

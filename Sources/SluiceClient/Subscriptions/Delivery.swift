@@ -6,6 +6,8 @@ struct LeaseTerms: Sendable {
     var subscription: UInt32
     var lane: UInt16
     var attempt: UInt32
+    /// Tells this lease of a message from its others.
+    var generation: UInt64
     /// Of the record with index `firstIndex` of the batch.
     var firstSequence: UInt64
     var firstIndex: UInt32
@@ -15,7 +17,7 @@ struct LeaseTerms: Sendable {
     func sequence(_ index: UInt32) -> UInt64 { firstSequence &+ UInt64(index) &- UInt64(firstIndex) }
 
     func receipt(_ sequence: UInt64) -> DeliveryReceipt {
-        DeliveryReceipt(WireReceipt(subscription: subscription, lane: lane, sequence: sequence, attempt: attempt))
+        DeliveryReceipt(WireReceipt(subscription: subscription, lane: lane, sequence: sequence, generation: generation))
     }
 }
 

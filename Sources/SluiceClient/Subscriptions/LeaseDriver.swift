@@ -232,6 +232,7 @@ final class LeaseDriver: LinkParticipant, @unchecked Sendable {
             subscription: lease.subscription,
             lane: lease.lane,
             attempt: lease.attempt,
+            generation: lease.generation,
             firstSequence: lease.firstSequence,
             firstIndex: ranges?.first?.lowerBound ?? 0,
             deadline: lease.deadline

@@ -43,14 +43,14 @@ public struct DeliveryReceipt: Sendable, Hashable, LosslessStringConvertible {
     public init?(_ description: String) {
         let parts = description.split(separator: "-", omittingEmptySubsequences: false)
         guard parts.count == 4, let subscription = UInt32(parts[0], radix: 16), let lane = UInt16(parts[1], radix: 16),
-            let sequence = UInt64(parts[2], radix: 16), let attempt = UInt32(parts[3], radix: 16)
+            let sequence = UInt64(parts[2], radix: 16), let generation = UInt64(parts[3], radix: 16)
         else { return nil }
-        wire = WireReceipt(subscription: subscription, lane: lane, sequence: sequence, attempt: attempt)
+        wire = WireReceipt(subscription: subscription, lane: lane, sequence: sequence, generation: generation)
     }
 
     public var description: String {
         func hex(_ number: some BinaryInteger) -> String { String(number, radix: 16) }
-        return "\(hex(wire.subscription))-\(hex(wire.lane))-\(hex(wire.sequence))-\(hex(wire.attempt))"
+        return "\(hex(wire.subscription))-\(hex(wire.lane))-\(hex(wire.sequence))-\(hex(wire.generation))"
     }
 }
 

@@ -214,34 +214,39 @@ struct DeliveryJournal {
 
 extension DeliveryState {
     /// Applies a change that the log holds.
-    mutating func apply(_ change: DeliveryChange) {
+    /// - Parameter epoch: that of its record.
+    mutating func apply(_ change: DeliveryChange, epoch: UInt32) {
         var pieces: [Lease] = []
+        takeLeases(in: change.range, owner: nil, into: &pieces)
         switch change {
         case .done(let range):
-            takeLeases(in: range, owner: nil, into: &pieces)
             finish(range)
         case .leased(let range):
-            takeLeases(in: range, owner: nil, into: &pieces)
-            leaseUniformly(range, owner: .max, deadline: .never)
+            leaseUniformly(range, owner: .max, deadline: .never, epoch: epoch)
         case .leasedUntil(let range, let deadline):
-            takeLeases(in: range, owner: nil, into: &pieces)
-            leaseUniformly(range, owner: Self.receiptOwner, deadline: deadline)
-        case .released(let range, let until, let countsAttempt):
-            takeLeases(in: range, owner: nil, into: &pieces)
+            // What was out already has a longer time: it is the same lease.
+            var start = range.lowerBound
+            for piece in pieces {
+                let fresh = start..<piece.range.lowerBound
+                leaseUniformly(fresh, owner: Self.receiptOwner, deadline: deadline, epoch: epoch)
+                extend(piece, until: deadline)
+                start = piece.range.upperBound
+            }
+            leaseUniformly(start..<range.upperBound, owner: Self.receiptOwner, deadline: deadline, epoch: epoch)
+        case .released(_, let until, let countsAttempt):
             for piece in pieces { release(piece, until: until, countsAttempt: countsAttempt) }
         case .condemned(let range, _):
-            takeLeases(in: range, owner: nil, into: &pieces)
             for piece in pieces { condemn(piece.range, attempt: piece.attempt) }
             condemn(range, attempt: nil)
         }
     }
 
-    /// Changes are joined in the log where their messages come to different attempts, too.
-    private mutating func leaseUniformly(_ range: Range<UInt64>, owner: UInt64, deadline: Timestamp) {
+    /// Changes are joined in the log where their messages have different turns, too.
+    private mutating func leaseUniformly(_ range: Range<UInt64>, owner: UInt64, deadline: Timestamp, epoch: UInt32) {
         var rest = range
         while !rest.isEmpty {
             let part = uniform(rest).range
-            if !isDone(part.lowerBound) { lease(part, owner: owner, deadline: deadline) }
+            if !isDone(part.lowerBound) { lease(part, owner: owner, deadline: deadline, epoch: epoch) }
             rest = part.upperBound..<rest.upperBound
         }
     }

@@ -16,6 +16,22 @@ struct DeliveryState {
         var deadline: Timestamp
         /// Which delivery of these messages it is, from 1 on.
         var attempt: UInt32
+        var generation: LeaseGeneration
+    }
+
+    /// What is known of a message that was leased, and is not done.
+    struct Past: Equatable {
+        /// How many deliveries ended without success and count.
+        var failed: UInt32
+        /// That of its last lease.
+        var generation: LeaseGeneration
+    }
+
+    /// What the next lease of a message is told by: those that share it can be leased together.
+    struct Turn: Equatable {
+        var attempt: UInt32
+        /// That of its generation.
+        var number: UInt32
     }
 
     static let receiptOwner: UInt64 = 0
@@ -31,8 +47,11 @@ struct DeliveryState {
     private(set) var ready = RangeSet()
     private(set) var delayed: [UInt64: Timestamp] = [:]
     private var delays = Heap<Delay>()
-    /// How many deliveries ended without success and count.
-    private(set) var failed: [UInt64: UInt32] = [:]
+    private(set) var past: [UInt64: Past] = [:]
+    /// Stands in for the last lease of messages that had none: leases before it count no more.
+    private(set) var base: LeaseGeneration
+    /// The largest number that any lease had.
+    private(set) var highestNumber: UInt32
     private(set) var dying = RangeSet()
     /// Not before `scan`, and leased or delayed already.
     private(set) var taken = RangeSet()
@@ -48,9 +67,11 @@ struct DeliveryState {
         }
     }
 
-    init(at start: UInt64 = 0) {
+    init(at start: UInt64 = 0, base: LeaseGeneration = LeaseGeneration(epoch: 0, number: 0)) {
         watermark = start
         scan = start
+        self.base = base
+        highestNumber = base.number
     }
 
     // MARK: Looking
@@ -75,16 +96,22 @@ struct DeliveryState {
         return deadline == .never ? nil : deadline
     }
 
-    /// Which delivery the next one of this message will be.
-    func nextAttempt(_ sequence: UInt64) -> UInt32 { failed.isEmpty ? 1 : (failed[sequence] ?? 0) &+ 1 }
+    /// How many deliveries of a message ended without success and count.
+    func failures(_ sequence: UInt64) -> UInt32 { past[sequence]?.failed ?? 0 }
 
-    /// The first part of a range in which all messages come to the same attempt.
-    func uniform(_ range: Range<UInt64>) -> (range: Range<UInt64>, attempt: UInt32) {
-        let attempt = nextAttempt(range.lowerBound)
-        guard !failed.isEmpty else { return (range, attempt) }
+    /// What the next lease of this message will be.
+    func nextTurn(_ sequence: UInt64) -> Turn {
+        guard !past.isEmpty, let past = past[sequence] else { return Turn(attempt: 1, number: base.number &+ 1) }
+        return Turn(attempt: past.failed &+ 1, number: past.generation.number &+ 1)
+    }
+
+    /// The first part of a range in which all messages have the same turn.
+    func uniform(_ range: Range<UInt64>) -> (range: Range<UInt64>, turn: Turn) {
+        let turn = nextTurn(range.lowerBound)
+        guard !past.isEmpty else { return (range, turn) }
         var end = range.lowerBound + 1
-        while end < range.upperBound, nextAttempt(end) == attempt { end += 1 }
-        return (range.lowerBound..<end, attempt)
+        while end < range.upperBound, nextTurn(end) == turn { end += 1 }
+        return (range.lowerBound..<end, turn)
     }
 
     /// What comes next that was not looked at, before `end`: messages that are all fresh, or all taken already.
@@ -121,23 +148,36 @@ struct DeliveryState {
     /// Whether the order of its key lets a message go out now; it is held back otherwise.
     mutating func admit(_ sequence: UInt64, key: UInt64) -> Bool { gate.admit(sequence, key: key) }
 
-    /// Messages go out to a consumer. They are fresh or ready, and come to the same attempt.
-    mutating func lease(_ range: Range<UInt64>, owner: UInt64, deadline: Timestamp) {
+    /// Messages go out to a consumer. They are fresh or ready, and have the same turn.
+    /// - Parameter epoch: that of the log.
+    mutating func lease(_ range: Range<UInt64>, owner: UInt64, deadline: Timestamp, epoch: UInt32) {
         guard !range.isEmpty else { return }
-        let attempt = nextAttempt(range.lowerBound)
+        let turn = nextTurn(range.lowerBound)
         if !ready.isEmpty { ready.remove(range) }
         if !delayed.isEmpty { for sequence in range { delayed[sequence] = nil } }
-        insertLease(Lease(range: range, owner: owner, deadline: deadline, attempt: attempt))
+        let generation = LeaseGeneration(epoch: epoch, number: turn.number)
+        insertLease(
+            Lease(range: range, owner: owner, deadline: deadline, attempt: turn.attempt, generation: generation)
+        )
+    }
+
+    /// A lease that was taken goes on until another time.
+    mutating func extend(_ lease: Lease, until deadline: Timestamp) {
+        var lease = lease
+        lease.deadline = deadline
+        insertLease(lease)
     }
 
     private mutating func insertLease(_ lease: Lease) {
         leasedCount += lease.range.upperBound - lease.range.lowerBound
+        highestNumber = max(highestNumber, lease.generation.number)
         earliestLease = min(earliestLease, lease.deadline)
         let place = leasePlace(endingBehind: lease.range.lowerBound)
         if place > 0 {
             let before = leases[place - 1]
             if before.range.upperBound == lease.range.lowerBound, before.owner == lease.owner,
-                before.deadline == lease.deadline, before.attempt == lease.attempt
+                before.deadline == lease.deadline, before.attempt == lease.attempt,
+                before.generation == lease.generation
             {
                 leases[place - 1].range = before.range.lowerBound..<lease.range.upperBound
                 return
@@ -208,10 +248,15 @@ struct DeliveryState {
         }
     }
 
-    /// Whether a receipt still counts: its message was not delivered again and is not done.
-    func accepts(_ sequence: UInt64, attempt: UInt32) -> Bool {
-        if let lease = lease(holding: sequence) { return lease.attempt == attempt }
-        return !isDone(sequence) && !dying.contains(sequence) && failed[sequence] == attempt
+    /// Whether a receipt still counts: its message was not delivered again, as far as anybody knows, and is not done.
+    /// - Parameter epoch: that of the log now. A lease of an earlier one may be younger than all that the log knows of: then a
+    ///   crash took its record, and it counts. Zero where there is no such lease.
+    func accepts(_ sequence: UInt64, _ generation: LeaseGeneration, epoch: UInt32) -> Bool {
+        guard !isDone(sequence), !dying.contains(sequence) else { return false }
+        let known = lease(holding: sequence)?.generation ?? past[sequence]?.generation
+        if generation == known { return true }
+        let last = known ?? base
+        return generation.epoch < epoch && generation.epoch >= last.epoch && generation.number > last.number
     }
 
     /// Never to be delivered again.
@@ -220,7 +265,7 @@ struct DeliveryState {
         guard !range.isEmpty else { return }
         if !ready.isEmpty { ready.remove(range) }
         if !dying.isEmpty { dying.remove(range) }
-        if !failed.isEmpty || !delayed.isEmpty || !gate.isEmpty { forget(range) }
+        if !past.isEmpty || !delayed.isEmpty || !gate.isEmpty { forget(range) }
         if range.lowerBound == watermark {
             watermark = range.upperBound
             if !done.isEmpty {
@@ -238,13 +283,13 @@ struct DeliveryState {
 
     private mutating func forget(_ range: Range<UInt64>) {
         // A jump over a long backlog is not to be walked message by message.
-        if range.upperBound - range.lowerBound > UInt64(max(failed.count, delayed.count)) + 1_024, gate.isEmpty {
-            failed = failed.filter { !range.contains($0.key) }
+        if range.upperBound - range.lowerBound > UInt64(max(past.count, delayed.count)) + 1_024, gate.isEmpty {
+            past = past.filter { !range.contains($0.key) }
             delayed = delayed.filter { !range.contains($0.key) }
             return
         }
         for sequence in range {
-            failed[sequence] = nil
+            past[sequence] = nil
             delayed[sequence] = nil
             if let next = gate.done(sequence), !range.contains(next), !dying.contains(next) {
                 ready.insert(next..<next + 1)
@@ -255,8 +300,8 @@ struct DeliveryState {
     /// To be delivered again: at once, or not before a time.
     /// - Parameter lease: what was taken from the leases.
     mutating func release(_ lease: Lease, until: Timestamp?, countsAttempt: Bool) {
-        let count = countsAttempt ? lease.attempt : lease.attempt - 1
-        for sequence in lease.range where !isDone(sequence) { failed[sequence] = count > 0 ? count : nil }
+        let past = Past(failed: countsAttempt ? lease.attempt : lease.attempt - 1, generation: lease.generation)
+        for sequence in lease.range where !isDone(sequence) { self.past[sequence] = past }
         if let until {
             for sequence in lease.range where !isDone(sequence) { delay(sequence, until: until) }
         } else {
@@ -279,7 +324,9 @@ struct DeliveryState {
     /// On its way to the dead letters.
     /// - Parameter attempt: the delivery that was its last; nil where that is known already.
     mutating func condemn(_ range: Range<UInt64>, attempt: UInt32?) {
-        if let attempt { for sequence in range { failed[sequence] = attempt } }
+        if let attempt {
+            for sequence in range { past[sequence, default: Past(failed: 0, generation: base)].failed = attempt }
+        }
         ready.remove(range)
         for sequence in range where !delayed.isEmpty { delayed[sequence] = nil }
         // What is done already stays so.
@@ -321,7 +368,8 @@ struct DeliveryState {
         leasedCount = 0
         earliestLease = .never
         for lease in lost {
-            for sequence in lease.range where !isDone(sequence) { failed[sequence] = lease.attempt }
+            let past = Past(failed: lease.attempt, generation: lease.generation)
+            for sequence in lease.range where !isDone(sequence) { self.past[sequence] = past }
         }
         ready.removeAll()
         taken = dying
@@ -335,13 +383,17 @@ struct DeliveryState {
         for sequence in delayed.keys { taken.insert(sequence..<sequence + 1) }
     }
 
-    /// Goes on at another place: nothing of what was is kept.
-    mutating func seek(to sequence: UInt64) { self = DeliveryState(at: sequence) }
+    /// Goes on at another place: nothing of what was is kept, and nothing that was leased before counts.
+    mutating func seek(to sequence: UInt64, epoch: UInt32) {
+        self = DeliveryState(at: sequence, base: LeaseGeneration(epoch: epoch, number: highestNumber))
+    }
 }
 
 extension DeliveryState {
     func encode(to writer: inout ByteWriter) {
         writer.write64(watermark)
+        writer.write64(base.rawValue)
+        writer.write32(highestNumber)
         writer.write32(UInt32(done.ranges.count))
         for range in done.ranges { writer.write(range) }
         writer.write32(UInt32(leases.count))
@@ -350,11 +402,13 @@ extension DeliveryState {
             writer.write8(lease.owner == Self.receiptOwner ? 0 : 1)
             writer.write64(lease.deadline.rawValue)
             writer.write32(lease.attempt)
+            writer.write64(lease.generation.rawValue)
         }
-        writer.write32(UInt32(failed.count))
-        for (sequence, count) in failed.sorted(by: { $0.key < $1.key }) {
+        writer.write32(UInt32(past.count))
+        for (sequence, past) in past.sorted(by: { $0.key < $1.key }) {
             writer.write64(sequence)
-            writer.write32(count)
+            writer.write32(past.failed)
+            writer.write64(past.generation.rawValue)
         }
         writer.write32(UInt32(delayed.count))
         for (sequence, until) in delayed.sorted(by: { $0.key < $1.key }) {
@@ -367,8 +421,11 @@ extension DeliveryState {
 
     /// Nil where the bytes end early or make no sense.
     init?(from reader: inout ByteReader) {
-        guard let watermark = reader.read64(), let doneCount = reader.read32() else { return nil }
-        self.init(at: watermark)
+        guard let watermark = reader.read64(), let base = reader.read64(), let highest = reader.read32(),
+            let doneCount = reader.read32()
+        else { return nil }
+        self.init(at: watermark, base: LeaseGeneration(rawValue: base))
+        highestNumber = highest
         for _ in 0..<doneCount {
             guard let range = reader.readRange(), range.lowerBound > watermark else { return nil }
             done.insert(range)
@@ -376,21 +433,25 @@ extension DeliveryState {
         guard let leaseCount = reader.read32() else { return nil }
         for _ in 0..<leaseCount {
             guard let range = reader.readRange(), let isAttached = reader.read8(), let deadline = reader.read64(),
-                let attempt = reader.read32(), attempt > 0, range.lowerBound >= leases.last?.range.upperBound ?? 0
+                let attempt = reader.read32(), let generation = reader.read64(), attempt > 0,
+                range.lowerBound >= leases.last?.range.upperBound ?? 0
             else { return nil }
             insertLease(
                 Lease(
                     range: range,
                     owner: isAttached == 0 ? Self.receiptOwner : .max,
                     deadline: Timestamp(rawValue: deadline),
-                    attempt: attempt
+                    attempt: attempt,
+                    generation: LeaseGeneration(rawValue: generation)
                 )
             )
         }
-        guard let failedCount = reader.read32() else { return nil }
-        for _ in 0..<failedCount {
-            guard let sequence = reader.read64(), let count = reader.read32() else { return nil }
-            failed[sequence] = count
+        guard let pastCount = reader.read32() else { return nil }
+        for _ in 0..<pastCount {
+            guard let sequence = reader.read64(), let failed = reader.read32(), let generation = reader.read64() else {
+                return nil
+            }
+            past[sequence] = Past(failed: failed, generation: LeaseGeneration(rawValue: generation))
         }
         guard let delayedCount = reader.read32() else { return nil }
         for _ in 0..<delayedCount {

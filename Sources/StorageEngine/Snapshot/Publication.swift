@@ -204,20 +204,21 @@ extension ByteWriter {
         write32(receipt.subscription.rawValue)
         write16(receipt.lane)
         write64(receipt.sequence)
-        write32(receipt.attempt)
+        write64(receipt.generation)
     }
 }
 
 extension ByteReader {
     mutating func readReceipt() -> Receipt? {
-        guard let subscription = read32(), let lane = read16(), let sequence = read64(), let attempt = read32() else {
+        guard let subscription = read32(), let lane = read16(), let sequence = read64(), let generation = read64()
+        else {
             return nil
         }
         return Receipt(
             subscription: SubscriptionID(rawValue: subscription),
             lane: lane,
             sequence: sequence,
-            attempt: attempt
+            generation: generation
         )
     }
 }

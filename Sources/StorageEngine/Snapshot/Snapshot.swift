@@ -9,7 +9,7 @@ internal import StorageService
 /// the next ids of topics and subscriptions, and the topics with their partitions' indexes, the subscriptions and the
 /// producers, as `encode` writes them. Derived from the log.
 enum Snapshot {
-    static let version: UInt32 = 3
+    static let version: UInt32 = 4
     static let headerBytes = 32
     static let prefix = "snapshot-"
     /// "SLUICESN" in ASCII.
@@ -302,7 +302,7 @@ enum Snapshot {
                 lane.reasons = reasons
                 continue
             }
-            let lane = subscription.makeLane(number)
+            let lane = subscription.makeLane(number, epoch: 0)
             lane.delivery = delivery
             lane.reasons = reasons
             guard decode(lane.sequence, &state, from: &reader) != nil, let start = reader.read64(),

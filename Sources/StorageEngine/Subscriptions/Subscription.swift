@@ -58,7 +58,8 @@ final class Subscription: ReaderOwner {
     /// Who owns it, where it ends with a session.
     var ownerSession: UInt64?
 
-    init(_ definition: SubscriptionDefinition, topic: TopicState?) {
+    /// - Parameter epoch: that of the record that made it.
+    init(_ definition: SubscriptionDefinition, topic: TopicState?, epoch: UInt32) {
         id = definition.id
         name = definition.name
         tenant = definition.tenant
@@ -71,7 +72,7 @@ final class Subscription: ReaderOwner {
             if let topic {
                 source = .cursor(topic)
                 lanes = zip(topic.partitions, offsets).enumerated().map { index, pair in
-                    Lane(LaneKey(subscription: definition.id, lane: UInt16(index)), pair.0, at: pair.1)
+                    Lane(LaneKey(subscription: definition.id, lane: UInt16(index)), pair.0, at: pair.1, epoch: epoch)
                 }
             } else {
                 source = .inbox
@@ -111,11 +112,11 @@ final class Subscription: ReaderOwner {
     }
 
     /// The lane of an inbox; made where it is not there.
-    func makeLane(_ number: UInt16) -> Lane {
+    func makeLane(_ number: UInt16, epoch: UInt32) -> Lane {
         while lanes.count <= Int(number) { lanes.append(nil) }
         if let lane = lanes[Int(number)] { return lane }
         let key = LaneKey(subscription: id, lane: number)
-        let lane = Lane(key, IndexedSequence(.inbox(key), inbox: self), at: 0)
+        let lane = Lane(key, IndexedSequence(.inbox(key), inbox: self), at: 0, epoch: epoch)
         lanes[Int(number)] = lane
         return lane
     }
@@ -191,10 +192,10 @@ final class Lane {
     var sizesStart: UInt64 = 0
     var bytes: UInt64 = 0
 
-    init(_ key: LaneKey, _ sequence: IndexedSequence, at start: UInt64) {
+    init(_ key: LaneKey, _ sequence: IndexedSequence, at start: UInt64, epoch: UInt32) {
         self.key = key
         self.sequence = sequence
-        delivery = DeliveryState(at: start)
+        delivery = DeliveryState(at: start, base: LeaseGeneration(epoch: epoch, number: 0))
     }
 
     /// Its subscription is gone.

@@ -13,10 +13,11 @@ final class DeliveryBench: ShardOutput {
         var sequence: UInt64
         var lane: UInt16
         var attempt: UInt32
+        var generation: UInt64
         var subscription: SubscriptionID
         var description: String { "\(body)@\(sequence)#\(attempt)>\(consumer)" }
         var receipt: Receipt {
-            Receipt(subscription: subscription, lane: lane, sequence: sequence, attempt: attempt)
+            Receipt(subscription: subscription, lane: lane, sequence: sequence, generation: generation)
         }
     }
 
@@ -99,6 +100,7 @@ final class DeliveryBench: ShardOutput {
                     sequence: lease.firstSequence + UInt64(index - start),
                     lane: lease.lane,
                     attempt: lease.attempt,
+                    generation: lease.generation,
                     subscription: lease.subscription
                 )
             )
