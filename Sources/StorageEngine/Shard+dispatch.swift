@@ -85,6 +85,9 @@ extension Shard {
         now: Timestamp,
         output: any ShardOutput
     ) -> Step {
+        if subscription.rules.consumers == .orderedByKey, let out = lane.delivery.unclosed.firstRange {
+            return closeKeys(of: out, lane, subscription, now: now, output: output)
+        }
         let visible = lane.sequence.visibleOffset
         let fresh = lane.delivery.next(before: visible)
         if let again = lane.delivery.ready.firstRange, fresh.map({ again.lowerBound < $0.range.lowerBound }) ?? true {
@@ -125,6 +128,44 @@ extension Shard {
             return .nothing
         case .damaged(let range):
             passDamage(range, of: lane, subscription, output: output)
+            return .passed
+        case .failed(let range):
+            pauseReading(range, of: lane, subscription, now: now, output: output)
+            return .nothing
+        }
+    }
+
+    /// Messages went out before the order of keys counted, or in another life: what their keys are is read first.
+    private func closeKeys(
+        of out: Range<UInt64>,
+        _ lane: Lane,
+        _ subscription: Subscription,
+        now: Timestamp,
+        output: any ShardOutput
+    ) -> Step {
+        let reader = reader(\.fresh, of: lane, subscription, at: out.lowerBound)
+        switch reader.next(log: log, requests: &coldRequests) {
+        case .batch(let batch, let place):
+            lane.readPause.end()
+            let end = min(out.upperBound, place.nextOffset)
+            if BatchTraits(rawValue: place.traits).contains(.hasOrderingKeys) {
+                var cursor = batch.records
+                while let record = cursor.next() {
+                    guard cursor.index > place.first, let key = record.orderingKey else { continue }
+                    let sequence = place.baseOffset + UInt64(cursor.index - 1 - place.first)
+                    if sequence >= end { break }
+                    if sequence >= out.lowerBound { lane.delivery.close(sequence, key: Self.hash(key)) }
+                }
+            }
+            lane.delivery.closed(out.lowerBound..<max(out.lowerBound + 1, end))
+            return .passed
+        case .pending:
+            return .nothing
+        case .atEnd:
+            lane.delivery.closed(out)
+            return .passed
+        case .damaged(let range):
+            lane.delivery.closed(out.lowerBound..<max(out.lowerBound + 1, range.upperBound))
             return .passed
         case .failed(let range):
             pauseReading(range, of: lane, subscription, now: now, output: output)

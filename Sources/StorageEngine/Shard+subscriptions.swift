@@ -250,7 +250,9 @@ extension Shard {
             )
         }
         if policy != subscription.policy {
+            let isReordered = (policy.consumers == .orderedByKey) != (subscription.policy.consumers == .orderedByKey)
             try change(.policy(policy), of: subscription)
+            if isReordered { for lane in subscription.lanes { lane?.delivery.lookAgain() } }
             prepare(subscription, now: state.lastTime)
             enqueue(subscription)
         }

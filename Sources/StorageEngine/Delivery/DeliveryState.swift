@@ -56,6 +56,8 @@ struct DeliveryState {
     /// Not before `scan`, and leased or delayed already.
     private(set) var taken = RangeSet()
     private(set) var gate = KeyGate()
+    /// Out, and their keys are not known yet: with an order by key nothing else goes out before they are.
+    private(set) var unclosed = RangeSet()
     /// No lease ends before this time.
     private var earliestLease = Timestamp.never
 
@@ -142,11 +144,16 @@ struct DeliveryState {
     mutating func pass(to sequence: UInt64) {
         guard sequence > scan else { return }
         if !taken.isEmpty { taken.remove(scan..<sequence) }
+        if !unclosed.isEmpty { unclosed.remove(scan..<sequence) }
         scan = sequence
     }
 
     /// Whether the order of its key lets a message go out now; it is held back otherwise.
     mutating func admit(_ sequence: UInt64, key: UInt64) -> Bool { gate.admit(sequence, key: key) }
+
+    /// The keys of messages that are out become known.
+    mutating func close(_ sequence: UInt64, key: UInt64) { gate.close(sequence, key: key) }
+    mutating func closed(_ range: Range<UInt64>) { unclosed.remove(range) }
 
     /// Messages go out to a consumer. They are fresh or ready, and have the same turn.
     /// - Parameter epoch: that of the log.
@@ -265,6 +272,7 @@ struct DeliveryState {
         guard !range.isEmpty else { return }
         if !ready.isEmpty { ready.remove(range) }
         if !dying.isEmpty { dying.remove(range) }
+        if !unclosed.isEmpty { unclosed.remove(range) }
         if !past.isEmpty || !delayed.isEmpty || !gate.isEmpty { forget(range) }
         if range.lowerBound == watermark {
             watermark = range.upperBound
@@ -291,10 +299,14 @@ struct DeliveryState {
         for sequence in range {
             past[sequence] = nil
             delayed[sequence] = nil
-            if let next = gate.done(sequence), !range.contains(next), !dying.contains(next) {
-                ready.insert(next..<next + 1)
-            }
+            if let next = gate.done(sequence), !range.contains(next) { makeReady(next) }
         }
+    }
+
+    /// The order of its key does not hold a message back any more.
+    private mutating func makeReady(_ sequence: UInt64) {
+        guard !dying.contains(sequence), delayed[sequence] == nil else { return }
+        ready.insert(sequence..<sequence + 1)
     }
 
     /// To be delivered again: at once, or not before a time.
@@ -302,11 +314,24 @@ struct DeliveryState {
     mutating func release(_ lease: Lease, until: Timestamp?, countsAttempt: Bool) {
         let past = Past(failed: countsAttempt ? lease.attempt : lease.attempt - 1, generation: lease.generation)
         for sequence in lease.range where !isDone(sequence) { self.past[sequence] = past }
-        if let until {
-            for sequence in lease.range where !isDone(sequence) { delay(sequence, until: until) }
-        } else {
+        if until == nil, gate.isEmpty, lease.range.upperBound <= scan {
             ready.insert(lease.range)
+            return
         }
+        for sequence in lease.range where !isDone(sequence) { putBack(sequence, until: until) }
+    }
+
+    private mutating func putBack(_ sequence: UInt64, until: Timestamp?) {
+        if sequence >= scan {
+            // It is looked at in its turn, as if it had not been out.
+            taken.remove(sequence..<sequence + 1)
+            unclosed.remove(sequence..<sequence + 1)
+            if let until { delay(sequence, until: until) }
+            if let next = gate.done(sequence) { makeReady(next) }
+            return
+        }
+        if let until { delay(sequence, until: until) }
+        if let next = gate.release(sequence) { makeReady(next) }
     }
 
     private mutating func delay(_ sequence: UInt64, until: Timestamp) {
@@ -352,7 +377,11 @@ struct DeliveryState {
             delays.removeMin()
             guard delayed[first.sequence] == first.until else { continue }
             delayed[first.sequence] = nil
-            ready.insert(first.sequence..<first.sequence + 1)
+            if first.sequence >= scan {
+                taken.remove(first.sequence..<first.sequence + 1)
+            } else if !gate.holdsBack(first.sequence) {
+                ready.insert(first.sequence..<first.sequence + 1)
+            }
             woke = true
         }
         return woke
@@ -367,18 +396,28 @@ struct DeliveryState {
         leases = leases.filter { $0.owner == Self.receiptOwner }
         leasedCount = 0
         earliestLease = .never
+        for lease in leases {
+            leasedCount += lease.range.upperBound - lease.range.lowerBound
+            earliestLease = min(earliestLease, lease.deadline)
+        }
         for lease in lost {
             let past = Past(failed: lease.attempt, generation: lease.generation)
             for sequence in lease.range where !isDone(sequence) { self.past[sequence] = past }
         }
+        lookAgain()
+    }
+
+    /// Everything that is not out is looked at again, from the first on: the order in which it goes out is not known, or
+    /// another one.
+    mutating func lookAgain() {
         ready.removeAll()
-        taken = dying
         gate.removeAll()
+        unclosed.removeAll()
+        taken = dying
         scan = watermark
         for lease in leases {
-            leasedCount += lease.range.upperBound - lease.range.lowerBound
-            earliestLease = min(earliestLease, lease.deadline)
             taken.insert(lease.range)
+            unclosed.insert(lease.range)
         }
         for sequence in delayed.keys { taken.insert(sequence..<sequence + 1) }
     }
