@@ -26,7 +26,7 @@ extension Shard {
             return
         }
         guard batch.byteCount <= options.batchBytes,
-            log.canHold(payloadBytes: StoredBatch.heldPrefixBytes + batch.byteCount)
+            log.canHold(payloadBytes: StoredBatch.copyPrefixBytes + batch.byteCount)
         else {
             reply(session, token, .append(AppendResult(error: .tooLarge)))
             return

@@ -148,18 +148,25 @@ extension Shard {
         var items: [Publication.Item] = []
         var copies: [RoutableBatch] = []
         var entries = due[...]
+        var alone: DueCopy?
         // With many inboxes or long names to note, fewer fit into one record: the others follow with the next.
         var room = min(1 << 20, options.segmentBytes / 4)
         let fetch = RecordFetch(positions, readBytes: 4_096) { shard, place, stored in
             while room > 0, let entry = entries.first, entry.payload == positions[place] {
                 entries.removeFirst()
+                let count = copies.count
                 shard.collectDue(entry, stored, &items, &copies)
                 room -= items.last?.encodedBytes ?? 0
+                guard !shard.canHold(items), let large = items.popLast() else { continue }
+                // It follows with the next, or goes alone.
+                room = 0
+                copies.removeLast(copies.count - count)
+                if items.isEmpty, let stored { alone = shard.copy(of: large, stored) }
             }
         } completion: { shard in
             shard.dueFetch = nil
             shard.dueReadPause.end()
-            shard.publishDue(items, copies)
+            if let alone { shard.publishAlone(alone) } else { shard.publishDue(items, copies) }
         } failure: { shard in
             shard.dueFetch = nil
             _ = shard.dueReadPause.begin(now: shard.clock)
@@ -212,6 +219,58 @@ extension Shard {
         }
     }
 
+    /// A due message that is published by a copy.
+    private struct DueCopy {
+        var bytes: [UInt8]
+        var partition: PartitionID
+        var mark: HeldMessages.Mark
+    }
+
+    private func copy(of item: Publication.Item, _ stored: StoredBatch) -> DueCopy {
+        var copy = DueCopy(
+            bytes: [],
+            partition: item.partition,
+            mark: HeldMessages.Mark(due: item.due, position: item.position, record: UInt32(item.first))
+        )
+        _ = BatchExcerpt.write(
+            stored.batch,
+            first: Int(item.first),
+            count: Int(item.count),
+            baseOffset: 0,
+            appendTime: .zero,
+            into: &copy.bytes
+        )
+        return copy
+    }
+
+    private func publishAlone(_ due: DueCopy) {
+        do throws(CommitLog.AppendRefusal) {
+            try withBatch(due.bytes) { (batch) throws(CommitLog.AppendRefusal) in
+                try publishCopy(batch, to: due.partition, scheduled: due.mark, changes: [], now: state.lastTime)
+            }
+        } catch {
+            dueWasRefused(error)
+        }
+    }
+
+    private func dueWasRefused(_ refusal: CommitLog.AppendRefusal) {
+        // They stand in `leaving` and are tried again.
+        if case .waitsForSegment = refusal { return }
+        retryDeadline = retryDeadline ?? state.lastTime.advanced(byMicroseconds: options.fullRetryMicroseconds)
+    }
+
+    func withBatch(
+        _ bytes: [UInt8],
+        _ body: (BatchView) throws(CommitLog.AppendRefusal) -> Void
+    ) throws(CommitLog.AppendRefusal) {
+        var refusal: CommitLog.AppendRefusal?
+        bytes.withUnsafeBytes { bytes in
+            guard let batch = BatchView(prefixOf: bytes) else { return }
+            do throws(CommitLog.AppendRefusal) { try body(batch) } catch { refusal = error }
+        }
+        if let refusal { throw refusal }
+    }
+
     private func publishDue(_ items: [Publication.Item], _ copies: [RoutableBatch]) {
         let publication = Publication(time: state.lastTime, reason: .due, items: items)
         do throws(CommitLog.AppendRefusal) {
@@ -223,9 +282,7 @@ extension Shard {
                 duePause = state.lastTime.advanced(byMicroseconds: pause)
             }
         } catch {
-            // They stand in `leaving` and are tried again.
-            if case .waitsForSegment = error { return }
-            retryDeadline = retryDeadline ?? state.lastTime.advanced(byMicroseconds: options.fullRetryMicroseconds)
+            dueWasRefused(error)
         }
     }
 
@@ -387,27 +444,32 @@ extension Shard {
             var isTooLarge = false
             builder.finish { bytes in
                 guard let copy = BatchView(prefixOf: bytes),
-                    log.canHold(payloadBytes: StoredBatch.heldPrefixBytes + copy.byteCount)
+                    log.canHold(payloadBytes: StoredBatch.copyPrefixBytes + 32 + copy.byteCount)
                 else {
                     isTooLarge = true
                     return
                 }
                 do throws(CommitLog.AppendRefusal) {
                     try flushJournal()
-                    let position = try hold(copy, .internalCopy, to: id, traits: copy.traits(), time: time)
-                    let item = self.item(
+                    var item = self.item(
                         copy,
                         copy.traits(),
                         topic: topic,
                         partition: id,
-                        position: position,
-                        recordBytes: UInt32(log.end - position),
+                        position: 0,
+                        recordBytes: 0,
                         first: 0,
                         count: copy.recordCount
                     )
+                    let done = changes.next()
+                    guard canHold([item], changes: done.count) else {
+                        return try publishCopy(copy, to: id, scheduled: nil, changes: done, now: now)
+                    }
+                    item.position = try hold(copy, .internalCopy, to: id, traits: copy.traits(), time: time)
+                    item.recordBytes = UInt32(log.end - item.position)
                     let routable = routableCopy(copy, topic: topic, first: 0, count: copy.recordCount, time: time)
                     try publish(
-                        Publication(time: time, reason: .moved, items: [item], changes: changes.next()),
+                        Publication(time: time, reason: .moved, items: [item], changes: done),
                         copies: routable.map { [$0] } ?? [],
                         now: now
                     )

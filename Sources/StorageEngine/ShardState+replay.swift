@@ -10,7 +10,7 @@ extension ShardState {
         switch record.kind {
         case .batch, .held:
             guard let stored = StoredBatch(record) else { return false }
-            apply(stored, record, segment: segment)
+            return apply(stored, record, segment: segment)
         case .topicCreated:
             guard let definition = TopicDefinition(from: &reader) else { return false }
             applyTopicCreated(definition)
@@ -63,13 +63,26 @@ extension ShardState {
         return true
     }
 
-    private mutating func apply(_ stored: StoredBatch, _ record: LogRecord.View, segment: UInt64) {
+    private mutating func apply(_ stored: StoredBatch, _ record: LogRecord.View, segment: UInt64) -> Bool {
         // The record of a topic that is unknown here was damaged. Its number is not used again.
         guard let (topic, partition) = partition(stored.partition) else {
             nextTopic = max(nextTopic, stored.partition.topic.rawValue &+ 1)
-            return
+            return true
         }
         let batch = stored.batch
+        if stored.hold == .publishedCopy {
+            let place = CopyPlace(
+                baseOffset: batch.baseOffset,
+                time: batch.appendTime,
+                position: record.position,
+                recordBytes: record.bytes.count,
+                segment: segment
+            )
+            let traits = BatchTraits(rawValue: stored.traits)
+            var routes: [InboxRoute] = []
+            _ = applyCopy(batch, traits, topic, partition, place, scheduled: stored.scheduled, routes: &routes)
+            return applyDelivery(stored.changes)
+        }
         if let hold = stored.hold {
             applyHeld(
                 hold,
@@ -81,7 +94,7 @@ extension ShardState {
                 traits: BatchTraits(rawValue: stored.traits),
                 time: batch.appendTime
             )
-            return
+            return true
         }
         applyStored(
             baseOffset: batch.baseOffset,
@@ -103,7 +116,7 @@ extension ShardState {
             recordBytes: record.bytes.count,
             segment: segment
         )
-        guard hasInboxes(topic.tenant) else { return }
+        guard hasInboxes(topic.tenant) else { return true }
         var routes: [InboxRoute] = []
         collectRoutes(batch, topic: topic, first: 0, count: batch.recordCount, into: &routes)
         let entry = IndexEntry(
@@ -114,6 +127,7 @@ extension ShardState {
             count: UInt16(batch.recordCount)
         )
         for route in routes { _ = apply(route, entry, segment: segment) }
+        return true
     }
 
     mutating func apply(_ trim: TopicTrim) {

@@ -180,7 +180,7 @@ struct ShardState {
         lastTime = max(lastTime, time)
         remember(batch, baseOffset: .max, partition: partition)
         switch hold {
-        case .internalCopy:
+        case .internalCopy, .publishedCopy:
             break
         case .prepared:
             transactions[transaction]?.held.append(

@@ -80,7 +80,9 @@ struct Publication: Equatable {
     }
 
     /// How long its record is at most.
-    var encodedBytes: Int { items.reduce(32 + changes.count) { $0 + $1.encodedBytes } }
+    var encodedBytes: Int { items.reduce(Self.headBytes + changes.count) { $0 + $1.encodedBytes } }
+
+    static let headBytes = 32
 
     init(time: Timestamp, reason: Reason, transaction: UInt64 = 0, items: [Item], changes: [UInt8] = []) {
         self.time = time

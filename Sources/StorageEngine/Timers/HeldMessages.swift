@@ -60,8 +60,12 @@ struct HeldMessages {
     }
 
     mutating func published(_ item: Publication.Item) {
-        published = max(published, Mark(due: item.due, position: item.position, record: UInt32(item.first)))
-        if let first = leaving.first, first.payload == item.position, first.detail == UInt32(item.first) {
+        published(Mark(due: item.due, position: item.position, record: UInt32(item.first)))
+    }
+
+    mutating func published(_ mark: Mark) {
+        published = max(published, mark)
+        if let first = leaving.first, first.payload == mark.position, first.detail == mark.record {
             leaving.removeFirst()
         }
     }
