@@ -203,6 +203,7 @@ extension Shard {
                 isReady = true
                 for subscription in state.subscriptions.values { prepare(subscription, now: state.lastTime) }
                 for id in state.transactions.keys { arm(id) }
+                resumeRedrives()
             }
         }
     }

@@ -224,7 +224,7 @@ extension Shard {
 
     // MARK: Changing
 
-    private func change(_ change: SubscriptionChange, of subscription: Subscription) throws(Refusal) {
+    func change(_ change: SubscriptionChange, of subscription: Subscription) throws(Refusal) {
         if subscription.isLogged {
             try appendRecord(.subscriptionChanged) { writer in
                 writer.write32(subscription.id.rawValue)

@@ -438,6 +438,7 @@ struct ShardState {
         switch change {
         case .policy(let policy): subscription.policy = policy
         case .paused(let isPaused): subscription.isPaused = isPaused
+        case .redrive(let run): subscription.redrive = run
         case .bound(let binding): bind(subscription, binding)
         case .unbound(let binding): unbind(subscription, binding)
         case .seek(let places):
@@ -467,6 +468,8 @@ struct ShardState {
             let lane =
                 subscription.isInbox ? subscription.makeLane(key.lane, epoch: epoch) : subscription.lane(key.lane)
             lane?.delivery.apply(change, epoch: epoch)
+            // Nobody else is done with letters that are being sent back.
+            if case .done(let range) = change { subscription.redrive?.moved += range.upperBound - range.lowerBound }
             if let lane, case .condemned(let range, let reason) = change {
                 for sequence in range where lane.delivery.dying.contains(sequence) { lane.reasons[sequence] = reason }
             }

@@ -4,16 +4,18 @@ internal import StorageService
 /// The letters of one topic on their way back.
 final class RedriveTask: ReaderOwner {
     let topic: TopicState
-    let session: UInt64
-    let token: UInt64
-    private(set) var moved: UInt64 = 0
+    /// Who waits for its end; nil where that was before a restart.
+    var asker: (session: UInt64, token: UInt64)?
     var isQueued = false
-    private let subscription: Subscription
+    let subscription: Subscription
+    /// It is over, and that is not in the log yet.
+    private var end: (error: SluiceError?, moved: UInt64)?
     private let filter: MessageFilter
-    private let rate: UInt64
-    private let limit: UInt64
-    /// Letters that come while it runs, among them those that it sent back and that died again, are left.
+    let selector: String
+    let rate: UInt64
+    let limit: UInt64
     private let ends: [UInt64]
+    private var goesSingly = false
     private var partition = 0
     private var offset: UInt64 = 0
     private var reader: SequenceReader?
@@ -29,29 +31,32 @@ final class RedriveTask: ReaderOwner {
     private static let retryMicroseconds: UInt64 = 10_000
 
     init(
-        _ request: RedriveRequest,
+        _ run: RedriveRun,
         topic: TopicState,
         subscription: Subscription,
         filter: MessageFilter,
-        session: UInt64,
-        token: UInt64,
+        asker: (session: UInt64, token: UInt64)?,
         shard: Shard
     ) {
         self.topic = topic
         self.subscription = subscription
         self.filter = filter
-        self.session = session
-        self.token = token
+        self.asker = asker
         self.shard = shard
-        rate = UInt64(request.rate)
-        limit = request.limit == 0 ? .max : request.limit
-        ends = topic.partitions.map(\.visibleOffset)
+        selector = run.selector
+        rate = run.rate
+        limit = run.limit
+        ends = run.ends
     }
+
+    /// Letters that were sent, over all lives.
+    var moved: UInt64 { end?.moved ?? subscription.redrive?.moved ?? 0 }
 
     func readerBecameReady(_ reader: SequenceReader) { shard?.enqueue(self) }
 
     /// Sends letters until it is another's turn, or something has to be waited for.
     func advance(_ shard: Shard, now: Timestamp) {
+        if let end { return finish(shard, end.error, now) }
         guard !subscription.isDeleted else {
             return shard.finish(self, SluiceError(.subscriptionNotFound, "'\(subscription.name)' was deleted"))
         }
@@ -61,7 +66,7 @@ final class RedriveTask: ReaderOwner {
         guard !pause.isOn(at: now) else { return }
         guard shard.hasOpened, shard.deferred.isEmpty, shard.retryDeadline == nil else { return retry(shard, now) }
         for _ in 0..<16 {
-            guard moved < limit, let lane = laneToRead() else { return shard.finish(self, nil) }
+            guard moved < limit, let lane = laneToRead() else { return finish(shard, nil, now) }
             let reader = self.reader ?? SequenceReader(lane.sequence, offset: offset, owner: self)
             self.reader = reader
             if reader.offset != offset { reader.seek(offset) }
@@ -87,6 +92,18 @@ final class RedriveTask: ReaderOwner {
             if next > now { return shard.wake(self, at: next) }
         }
         shard.enqueue(self)
+    }
+
+    /// Notes in the log that it is over, then says so.
+    private func finish(_ shard: Shard, _ error: SluiceError?, _ now: Timestamp) {
+        if end == nil { end = (error, moved) }
+        do throws(Shard.Refusal) {
+            try shard.endRedrive(self)
+        } catch {
+            if let failure = shard.log.failure { return shard.finish(self, shard.unavailable(failure)) }
+            return retry(shard, now)
+        }
+        shard.finish(self, error)
     }
 
     private func retry(_ shard: Shard, _ now: Timestamp) {
@@ -117,7 +134,7 @@ final class RedriveTask: ReaderOwner {
         _ shard: Shard,
         _ now: Timestamp
     ) -> Bool {
-        let atOnce = rate == 0 ? Self.lettersAtOnce : min(Self.lettersAtOnce, Int(rate / 20) + 1)
+        let atOnce = goesSingly ? 1 : rate == 0 ? Self.lettersAtOnce : min(Self.lettersAtOnce, Int(rate / 20) + 1)
         let room = Int(min(UInt64(atOnce), limit - moved))
         var copies = LetterCopies(batchBytes: min(256 << 10, shard.options.segmentBytes / 4))
         let end = collect(part, batch, place, lane, shard, room: room, into: &copies)
@@ -139,26 +156,37 @@ final class RedriveTask: ReaderOwner {
                     .quotaExceeded,
                     "an inbox that letters go back to is full; \(moved) were sent back before"
                 )
-                shard.finish(self, error)
+                finish(shard, error, now)
                 return false
             }
             var changes = DeliveryJournal()
             for sequence in copies.sequences { changes.append(.done(sequence..<sequence + 1), to: lane.key) }
-            let publication = Publication(time: time, reason: .moved, items: items, changes: changes.next())
-            try shard.publish(publication, copies: routables, now: now)
-        } catch {
-            if case .waitsForSegment = error {
-                retry(shard, now)
-                return false
+            let done = changes.next()
+            if shard.canHold(items, changes: done.count) {
+                let publication = Publication(time: time, reason: .moved, items: items, changes: done)
+                try shard.publish(publication, copies: routables, now: now)
+            } else if copies.count == 1, let copy = copies.batches.first {
+                try shard.withBatch(copy.bytes) { (batch) throws(CommitLog.AppendRefusal) in
+                    try shard.publishCopy(batch, to: copy.partition, scheduled: nil, changes: done, now: now)
+                }
+            } else {
+                // They go to so many inboxes that each needs a record of its own.
+                goesSingly = true
+                return true
             }
-            shard.refuse(error, now: now) { code in
-                shard.finish(self, SluiceError(code, "\(code.rendering.title); \(moved) letters were sent back before"))
-            } deferring: {
+        } catch {
+            if let failure = shard.log.failure {
+                shard.finish(self, shard.unavailable(failure))
+            } else {
+                // It goes on when there is room.
+                shard.refuse(error, now: now) { _ in
+                } deferring: {
+                }
+                retry(shard, now)
             }
             return false
         }
         offset = end
-        moved += UInt64(copies.count)
         if rate > 0 { next = max(next, now).advanced(byMicroseconds: UInt64(copies.count) * 1_000_000 / rate) }
         return true
     }

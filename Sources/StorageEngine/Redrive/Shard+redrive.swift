@@ -19,24 +19,62 @@ extension Shard {
         guard let topic = state.topics[request.topic], topic.tenant == tenant else {
             throw .error(SluiceError(.topicNotFound, "the topic does not exist"))
         }
-        guard redrives[topic.info.id] == nil else {
+        let limit = request.limit == 0 ? .max : request.limit
+        if let known = redrives[topic.info.id] {
+            // Who asked for it may ask again behind a restart, and is told of its end.
+            if known.asker == nil, known.selector == request.selector, known.rate == UInt64(request.rate),
+                known.limit == limit
+            {
+                known.asker = (session, token)
+                return
+            }
             throw .error(SluiceError(.busy, "letters of '\(topic.info.name)' are being sent back already"))
         }
         let filter: MessageFilter
         do throws(SluiceError) { filter = try MessageFilter(name: "", selector: request.selector) } catch {
             throw .error(error)
         }
-        let task = RedriveTask(
-            request,
-            topic: topic,
-            subscription: try redriveSubscription(of: topic, now: now),
-            filter: filter,
-            session: session,
-            token: token,
-            shard: self
+        let subscription = try redriveSubscription(of: topic, now: now)
+        let run = RedriveRun(
+            selector: request.selector,
+            rate: UInt64(request.rate),
+            limit: limit,
+            ends: topic.partitions.map(\.visibleOffset)
         )
-        redrives[topic.info.id] = task
+        try change(.redrive(run), of: subscription)
+        begin(
+            RedriveTask(
+                run,
+                topic: topic,
+                subscription: subscription,
+                filter: filter,
+                asker: (session, token),
+                shard: self
+            )
+        )
+    }
+
+    private func begin(_ task: RedriveTask) {
+        redrives[task.topic.info.id] = task
         enqueue(task)
+    }
+
+    /// Goes on with what the end of a life interrupted.
+    func resumeRedrives() {
+        for subscription in state.subscriptions.values {
+            // The selector was checked when it was asked for.
+            guard let run = subscription.redrive, let topic = subscription.topic, redrives[topic.info.id] == nil,
+                let filter = try? MessageFilter(name: "", selector: run.selector)
+            else { continue }
+            begin(
+                RedriveTask(run, topic: topic, subscription: subscription, filter: filter, asker: nil, shard: self)
+            )
+        }
+    }
+
+    func endRedrive(_ task: RedriveTask) throws(Refusal) {
+        guard task.subscription.redrive != nil, !task.subscription.isDeleted else { return }
+        try change(.redrive(nil), of: task.subscription)
     }
 
     /// The subscription that keeps how far a dead-letter topic was sent back; made where it is not there.
@@ -88,10 +126,11 @@ extension Shard {
 
     func finish(_ task: RedriveTask, _ error: SluiceError?) {
         redrives[task.topic.info.id] = nil
+        guard let asker = task.asker else { return }
         if let error {
-            reply(task.session, task.token, .request(.failure(error)))
+            reply(asker.session, asker.token, .request(.failure(error)))
         } else {
-            answerDurably(task.session, task.token, .redriven(messages: task.moved))
+            answerDurably(asker.session, asker.token, .redriven(messages: task.moved))
         }
     }
 }

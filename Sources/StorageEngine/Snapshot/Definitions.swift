@@ -149,6 +149,8 @@ enum SubscriptionChange: Equatable {
     case paused(Bool)
     case bound(Binding)
     case unbound(Binding)
+    /// Letters are sent back by its progress, or no more.
+    case redrive(RedriveRun?)
     /// It goes on at these places, one for each of its lanes that is meant.
     case seek([(lane: UInt16, sequence: UInt64)])
 
@@ -174,6 +176,10 @@ enum SubscriptionChange: Equatable {
         case .unbound(let binding):
             writer.write8(4)
             binding.encode(to: &writer)
+        case .redrive(let run):
+            writer.write8(6)
+            writer.write(run != nil)
+            run?.encode(to: &writer)
         case .seek(let places):
             writer.write8(5)
             writer.write16(UInt16(places.count))
@@ -206,6 +212,14 @@ enum SubscriptionChange: Equatable {
                 places.append((lane, sequence))
             }
             self = .seek(places)
+        case 6:
+            guard let isRunning = reader.readBool() else { return nil }
+            guard isRunning else {
+                self = .redrive(nil)
+                return
+            }
+            guard let run = RedriveRun(from: &reader) else { return nil }
+            self = .redrive(run)
         default:
             return nil
         }

@@ -78,6 +78,8 @@ enum Snapshot {
 
     private static func encode(_ subscription: Subscription, to writer: inout ByteWriter) {
         subscription.definition.encode(to: &writer)
+        writer.write(subscription.redrive != nil)
+        subscription.redrive?.encode(to: &writer)
         let lanes = subscription.lanes.compactMap { $0 }
         writer.write32(UInt32(lanes.count))
         for lane in lanes {
@@ -283,10 +285,15 @@ enum Snapshot {
     }
 
     private static func decodeSubscription(_ state: inout ShardState, from reader: inout ByteReader) -> Void? {
-        guard let definition = SubscriptionDefinition(from: &reader), let laneCount = reader.read32() else {
+        guard let definition = SubscriptionDefinition(from: &reader), let isRedriving = reader.readBool() else {
             return nil
         }
         let subscription = state.applySubscriptionCreated(definition)
+        if isRedriving {
+            guard let run = RedriveRun(from: &reader) else { return nil }
+            subscription.redrive = run
+        }
+        guard let laneCount = reader.read32() else { return nil }
         for _ in 0..<laneCount {
             guard let number = reader.read16(), let delivery = DeliveryState(from: &reader),
                 let reasonCount = reader.read32()

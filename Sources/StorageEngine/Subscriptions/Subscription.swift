@@ -30,6 +30,8 @@ final class Subscription: ReaderOwner {
     /// What of the policy each delivery asks for.
     private(set) var rules: DeliveryRules
     var isPaused = false
+    /// Letters are being sent back by its progress.
+    var redrive: RedriveRun?
     /// A cursor subscription has one for each partition. An inbox has them by priority, made when first needed.
     var lanes: [Lane?]
     var bindings: [Bound] = []

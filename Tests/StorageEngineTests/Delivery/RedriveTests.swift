@@ -71,6 +71,29 @@ struct RedriveTests {
         #expect(bench.take().map(\.body) == ["a"])
     }
 
+    @Test("one that a crash interrupted goes on by itself, at its rate, with its selector and to its limit")
+    func resumed() throws {
+        let (bench, _, letters) = try bench((0..<60).map { .init("m\($0)", user: ["n": "\($0 % 2)"]) })
+        _ = bench.ask(.redrive(RedriveRequest(topic: letters, selector: "n = '1'", rate: 20, limit: 25)))
+        bench.pass(milliseconds: 500)
+        _ = bench.take()
+        for restart in 0..<2 {
+            if restart == 0 { try bench.crash() } else { try bench.restart() }
+            let before = try bench.describe("work").lanes[0].nextOffset
+            bench.pass(milliseconds: 250)
+            let sent = try bench.describe("work").lanes[0].nextOffset - before
+            #expect((4...8).contains(sent))
+        }
+        #expect(throws: SluiceError.self) { try redrive(bench, RedriveRequest(topic: letters)) }
+        bench.pass(milliseconds: 5_000)
+        #expect(try bench.describe("work").lanes[0].nextOffset == 85)
+        bench.consume("work")
+        #expect(bench.take().map(\.body).suffix(25) == (0..<25).map { "m\(2 * $0 + 1)" })
+        // It is over, behind a restart too.
+        try bench.restart()
+        #expect(try redrive(bench, RedriveRequest(topic: letters, limit: 1)) == 1)
+    }
+
     @Test("a rate is kept, a second one is refused meanwhile, and progress survives a crash")
     func rate() throws {
         let (bench, _, letters) = try bench((0..<50).map { .init("m\($0)") })
@@ -113,12 +136,17 @@ struct RedriveTests {
     func many() throws {
         let (bench, _, letters) = try bench((0..<600).map { .init("m\($0)") })
         bench.consume("work")
+        let request = RedriveRequest(topic: letters, rate: 500)
         for step in 0..<4 {
-            #expect(bench.ask(.redrive(RedriveRequest(topic: letters, rate: 500))) == nil)
+            #expect(bench.ask(.redrive(request)) == nil)
             bench.pass(milliseconds: UInt64(100 + 50 * step))
             try bench.crash()
         }
-        #expect(try redrive(bench, RedriveRequest(topic: letters)) > 0)
+        #expect(bench.ask(.redrive(request)) == nil)
+        bench.pass(milliseconds: 3_000)
+        #expect(
+            bench.replies.values.contains { if case .success(.redriven(600)) = $0 { true } else { false } }
+        )
         bench.consume("work", credit: 10_000)
         #expect(bench.take().map(\.body).suffix(600) == (0..<600).map { "m\($0)" })
         #expect(try bench.describe("work").lanes[0].nextOffset == 1_200)
