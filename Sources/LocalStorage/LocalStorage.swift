@@ -294,6 +294,10 @@ private final class LocalSession: StorageSession {
         }
     }
 
+    func stopDelivering() {
+        storage.withShard { shard, _ in shard.stopDelivering(session: id) }
+    }
+
     func addFilter(_ filter: UnsafeRawBufferPointer, id filterID: UInt32) -> SluiceError? {
         storage.withShard { shard, _ in shard.addFilter(session: id, filter, id: filterID) }
     }

@@ -306,6 +306,8 @@ package final class NativeConnection: ChannelDuplexHandler {
             return
         }
         session.drain()
+        // What came now would not reach the client, and count as delivered.
+        gatewaySession?.storage.stopDelivering()
         out.writeError(
             SluiceError(.shuttingDown, "the server is shutting down", hint: "connect again"),
             FrameHeader(.goaway, .goaway)
@@ -324,6 +326,7 @@ package final class NativeConnection: ChannelDuplexHandler {
     private func endOutput() {
         guard let context else { return }
         session.close()
+        gatewaySession?.storage.stopDelivering()
         acknowledgements.flush(to: &out)
         if out.readableBytes > 0 { writeChunk(context) }
         context.flush()

@@ -134,7 +134,10 @@ extension Shard {
             subscription: subscription,
             shard: self
         )
-        if let slot = slot(session) { sessions[slot].attachments[id] = attachment }
+        if let slot = slot(session) {
+            sessions[slot].attachments[id] = attachment
+            attachment.isStopped = sessions[slot].isStopped && attachment.leaseOwner != nil
+        }
         return attachment
     }
 
@@ -175,6 +178,15 @@ extension Shard {
             enqueue(attachment)
         } else if let subscription = attachment.subscription {
             enqueue(subscription)
+        }
+    }
+
+    /// Leases nothing more to a session's consumers, see `StorageSession.stopDelivering`.
+    package func stopDelivering(session: UInt64) {
+        guard let slot = slot(session) else { return }
+        sessions[slot].isStopped = true
+        for attachment in sessions[slot].attachments.values where attachment.leaseOwner != nil {
+            attachment.isStopped = true
         }
     }
 

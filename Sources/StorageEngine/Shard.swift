@@ -180,6 +180,8 @@ package final class Shard {
         var attachments: [UInt32: Attachment] = [:]
         var filters: [UInt32: NamePattern] = [:]
         var transactionOwners: [TransactionOwnerKey] = []
+        /// Nothing more is leased to its consumers.
+        var isStopped = false
         /// Inboxes that end with it.
         var subscriptions: [SubscriptionID] = []
     }
@@ -200,6 +202,7 @@ package final class Shard {
         let slot = freeSessions.popLast() ?? sessions.count
         if slot == sessions.count { sessions.append(SessionSlot()) }
         sessions[slot].isOpen = true
+        sessions[slot].isStopped = false
         sessions[slot].tenant = tenant
         return UInt64(slot) | UInt64(sessions[slot].generation) << 32
     }

@@ -59,6 +59,9 @@ package protocol StorageSession: AnyObject {
     /// Withdraws a request that waits (a fetch with a wait); it is then not answered.
     func cancel(token: UInt64)
 
+    /// Nothing more is leased to its consumers, because the connection is about to end. What they have can be settled.
+    func stopDelivering()
+
     /// Ends the session with its attachments, filters and waiting requests; nothing is reported afterwards.
     func close()
 }
@@ -86,6 +89,9 @@ extension StorageSessionDelegate {
 }
 
 extension StorageSession {
+    /// A session that never outlives its use has nothing to stop.
+    package func stopDelivering() {}
+
     package func append(
         _ batch: BatchView,
         to partition: PartitionID,

@@ -416,6 +416,7 @@ struct NativeFrontTests {
         try connection.produce(producer, ["a"], sequence: 0)
         connection.channel.pipeline.fireUserInboundEventTriggered(NativeShutdown())
         #expect(try connection.next()?.header.kind == .goaway)
+        #expect(!connection.storage.sessions.isEmpty && connection.storage.sessions.allSatisfy(\.isStopped))
         try connection.produce(producer, ["b"], sequence: 1)
         let refusal = try #require(try connection.next())
         #expect(refusal.header.opcode == .produceAck && refusal.code == .shuttingDown)

@@ -136,6 +136,7 @@ final class NativeTestSession: StorageSession {
     var readers: [UInt32: Reader] = [:]
     var waitingFetches: [(token: UInt64, request: FetchRequest)] = []
     var cancelled: [UInt64] = []
+    var isStopped = false
     var grants: [(attachment: UInt32, messages: UInt64, bytes: UInt64)] = []
 
     init(storage: NativeTestStorage, delegate: any StorageSessionDelegate) {
@@ -198,6 +199,8 @@ final class NativeTestSession: StorageSession {
     }
 
     func detach(attachment: UInt32) { readers[attachment] = nil }
+
+    func stopDelivering() { isStopped = true }
     func addFilter(_ filter: UnsafeRawBufferPointer, id: UInt32) -> SluiceError? { nil }
     func removeFilter(id: UInt32) -> Bool { false }
     func close() {

@@ -23,6 +23,8 @@ final class Attachment: ReaderOwner {
     /// It is in the shard's queue of those that can go on.
     var isQueued = false
     var isDetached = false
+    /// Its connection is about to end.
+    var isStopped = false
     /// The reader that has its turn first, so that no partition starves another.
     var nextReader = 0
     unowned let shard: Shard
@@ -50,7 +52,7 @@ final class Attachment: ReaderOwner {
         grant(messages: request.creditMessages, bytes: request.creditBytes)
     }
 
-    var hasCredit: Bool { creditMessages > 0 && creditBytes > 0 }
+    var hasCredit: Bool { creditMessages > 0 && creditBytes > 0 && !isStopped }
 
     /// Adds credit; more than fits is as much as fits.
     func grant(messages: UInt64, bytes: UInt64) {

@@ -51,7 +51,10 @@ struct LeaseGenerationTests {
         bench.consume("s", credit: 1, owner: .receipt)
         let message = bench.take()[0]
         // Either nothing of the lease was synced, or it ended and that was.
-        if milliseconds > 0 { bench.pass(milliseconds: milliseconds) }
+        if milliseconds > 0 {
+            bench.shard.stopDelivering(session: bench.session)
+            bench.pass(milliseconds: milliseconds)
+        }
         try bench.crash()
         #expect(settle(bench, message) == .some(nil))
         #expect(try bench.backlog("s") == 1)
@@ -112,5 +115,23 @@ struct LeaseGenerationTests {
         bench.publish(topic, "b")
         #expect(settle(bench, first) == .leaseLost)
         #expect(try bench.backlog("i") == 1)
+    }
+
+    @Test("what comes when a connection is about to end is not leased to it, and no attempt counts")
+    func stopped() throws {
+        let bench = try bench()
+        bench.consume("s", as: 1, credit: 1)
+        let first = bench.take()[0]
+        bench.shard.stopDelivering(session: bench.session)
+        bench.shard.grantCredit(session: bench.session, attachment: 1, messages: 10, bytes: 1_000)
+        bench.settle()
+        #expect(bench.take() == [])
+        // What it has can be settled.
+        bench.accept(first)
+        #expect(try bench.backlog("s") == 1)
+        bench.shard.closeSession(bench.session)
+        bench.session = bench.shard.openSession(tenant: .default)
+        bench.consume("s", as: 2)
+        #expect(bench.take().map(\.description) == ["b@1#1>2"])
     }
 }
