@@ -8,7 +8,7 @@ struct Benchmarks: AsyncParsableCommand {
         abstract: "Measure the server's CPU per message, throughput and latency.",
         subcommands: [
             StorageBenchmark.self, DeliveryBenchmark.self, RoutingBenchmark.self, NativeBenchmark.self,
-            MQTTBenchmark.self, IdleBenchmark.self,
+            NativeDeliveryBenchmark.self, LatenessBenchmark.self, MQTTBenchmark.self, IdleBenchmark.self,
             StartupBenchmark.self, AllBenchmarks.self,
         ]
     )
@@ -43,6 +43,8 @@ struct AllBenchmarks: AsyncParsableCommand {
         report.rows += routing.rows
         report.notes.append(routing.note)
         report.rows += try await command(NativeBenchmark.self).measure()
+        report.rows += try await command(NativeDeliveryBenchmark.self).measure()
+        report.notes += try await command(LatenessBenchmark.self).measure()
         report.rows += try await command(MQTTBenchmark.self).measure()
         report.show(options.output)
     }

@@ -11,7 +11,12 @@ struct BackgroundLoop: Sendable {
 
     func run() {
         var inbox = BackgroundInbox(requests: requests, sideFiles: layout.sideFiles, onEvents: onEvents)
-        var maker = SegmentMaker(path: layout.logPath, directory: layout.logDirectory, leftSpares: layout.spares)
+        var maker = SegmentMaker(
+            path: layout.logPath,
+            directory: layout.logDirectory,
+            leftSpares: layout.spares,
+            spareBytes: layout.spareBytes
+        )
         while inbox.serve() {
             if let request = inbox.next() { perform(request, &inbox, &maker) }
             inbox.deliver()

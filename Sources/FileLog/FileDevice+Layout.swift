@@ -9,6 +9,7 @@ extension FileDevice {
         let table: SegmentTable
         /// Names of the spares of an earlier run.
         let spares: [String]
+        let spareBytes = SpareBytes()
 
         init(opening path: String) throws(SystemError) {
             logPath = "\(path)/log"

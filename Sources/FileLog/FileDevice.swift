@@ -14,6 +14,8 @@ package final class FileDevice: LogDevice {
     private let table: SegmentTable
     private let sideFiles: SideFiles
     private let hasFailed: FailureFlag
+    private let logPath: String
+    private let spareBytes: SpareBytes
     private let syncs = Handover<SyncRequest>()
     private let background = Handover<BackgroundRequest>()
     private var threads: [SystemThread] = []
@@ -41,6 +43,8 @@ package final class FileDevice: LogDevice {
         table = layout.table
         sideFiles = layout.sideFiles
         hasFailed = FailureFlag()
+        logPath = layout.logPath
+        spareBytes = layout.spareBytes
         let sync = SyncLoop(requests: syncs, hasFailed: hasFailed, onEvents: onEvents)
         let loop = BackgroundLoop(requests: background, layout: layout, hasFailed: hasFailed, onEvents: onEvents)
         do throws(SystemError) {
@@ -177,5 +181,11 @@ package final class FileDevice: LogDevice {
 
     package func removeFile(_ name: String) {
         background.put(.removeFile(name))
+    }
+
+    package func space() -> DeviceSpace? {
+        guard let space = try? DiskSpace.query(logPath) else { return nil }
+        let spares = spareBytes.value.load(ordering: .relaxed)
+        return DeviceSpace(total: space.total, available: space.available + spares)
     }
 }

@@ -20,6 +20,8 @@ package final class LocalStorage: StorageService {
     private var touched: [LocalSession] = []
     private var isRoundScheduled = false
     private var isInRound = false
+    /// The time at which this tick of the event loop first asked for something.
+    private var tickTime: Timestamp?
     private var timer: (deadline: Timestamp, task: Scheduled<Void>)?
     private var whenReady: [EventLoopPromise<Void>] = []
     private var whenClosed: [EventLoopPromise<Void>] = []
@@ -131,6 +133,7 @@ package final class LocalStorage: StorageService {
 
     private func runRound() {
         isRoundScheduled = false
+        tickTime = nil
         let hasMore = shard.runRound(now: .now(), output: self)
         let reached = touched
         touched.removeAll(keepingCapacity: true)
@@ -196,15 +199,23 @@ package final class LocalStorage: StorageService {
             to: partition,
             options: options,
             token: token,
-            now: .now()
+            now: timeOfTick()
         )
         scheduleRound()
+    }
+
+    /// A round follows each tick, so that this is never far behind.
+    private func timeOfTick() -> Timestamp {
+        if let tickTime { return tickTime }
+        let now = Timestamp.now()
+        tickTime = now
+        return now
     }
 
     fileprivate func withShard<Result>(_ body: (Shard, Timestamp) -> Result) -> Result {
         eventLoop.assertInEventLoop()
         defer { scheduleRound() }
-        return body(shard, .now())
+        return body(shard, timeOfTick())
     }
 }
 

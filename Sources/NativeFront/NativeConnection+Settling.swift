@@ -47,7 +47,7 @@ extension NativeConnection {
 
     func settleReceipts(_ frame: Frame) throws(SluiceError) {
         let request = try frame.decode { SettleReceiptsBody(&$0) }
-        try ask(.settle(request.receipts.map { Receipt($0) }, Settlement(request.settlement)), frame.header)
+        try ask(.settle(request.receipts.map { SignedReceipt($0) }, Settlement(request.settlement)), frame.header)
     }
 
     func transactionRequest(_ opcode: Opcode, _ frame: Frame) throws(SluiceError) {
@@ -63,7 +63,7 @@ extension NativeConnection {
         case .settleInTransaction:
             let request = try frame.decode { SettleInTransactionBody(&$0) }
             let id = TransactionID(rawValue: request.transaction)
-            try ask(.settleInTransaction(id, request.receipts.map { Receipt($0) }), frame.header)
+            try ask(.settleInTransaction(id, request.receipts.map { SignedReceipt($0) }), frame.header)
         case .commitTransaction:
             try ask(.commitTransaction(TransactionID(rawValue: try frame.decode { $0.u64() })), frame.header)
         case .rollBackTransaction:

@@ -114,15 +114,16 @@ extension NativeConnection {
         credit.grant(messages: request.creditMessages, bytes: request.creditBytes)
         let portion = credit.takePortion() ?? (messages: 0, bytes: 0)
         let isConsumer = request.flags.contains(.consumer)
-        handles[place: place] = .subscription(
-            SubscriptionHandle(
-                handle: handle,
-                topic: topic,
-                name: request.subscription,
-                isConsumer: isConsumer,
-                credit: credit
-            )
+        let subscription = SubscriptionHandle(
+            handle: handle,
+            topic: topic,
+            name: request.subscription,
+            isConsumer: isConsumer,
+            credit: credit
         )
+        handles[place: place] = .subscription(subscription)
+        while attached.count <= place { attached.append(nil) }
+        attached[place] = subscription
         let response = SubscribeResponse(
             handle: handle,
             topic: topic?.id.rawValue ?? 0,
@@ -154,10 +155,17 @@ extension NativeConnection {
     }
 
     func subscription(_ handle: UInt32) -> (place: Int, SubscriptionHandle)? {
-        guard let place = handles.place(handle), case .subscription(let subscription)? = handles[place: place] else {
+        let place = HandlePlace.of(handle)
+        guard place >= 0, place < attached.count, let subscription = attached[place], subscription.handle == handle
+        else {
             return nil
         }
         return (place, subscription)
+    }
+
+    private func closeSubscription(_ place: Int) {
+        handles.remove(place: place)
+        attached[place] = nil
     }
 
     /// Credit for a subscription that has ended meanwhile is nobody's mistake.
@@ -173,7 +181,7 @@ extension NativeConnection {
     }
 
     private func markCreditDue(_ subscription: SubscriptionHandle) {
-        guard !subscription.isCreditDue else { return }
+        guard !subscription.isCreditDue, subscription.credit.isDue else { return }
         subscription.isCreditDue = true
         creditDue.append(subscription)
     }
@@ -183,7 +191,7 @@ extension NativeConnection {
         guard !creditDue.isEmpty, let storage = gatewaySession?.storage else { return }
         for subscription in creditDue {
             subscription.isCreditDue = false
-            guard handles.place(subscription.handle) != nil, let portion = subscription.credit.takePortion() else {
+            guard self.subscription(subscription.handle) != nil, let portion = subscription.credit.takePortion() else {
                 continue
             }
             storage.grantCredit(attachment: subscription.handle, messages: portion.messages, bytes: portion.bytes)
@@ -261,15 +269,30 @@ extension NativeConnection {
             DeliverHead.byteCount + (lease == nil ? 0 : WireLease.byteCount) + rangeCount * DeliverHead.rangeBytes
             + batch.count
         guard bodyBytes + FrameHeader.smallestLength <= session.clientFrameLimit else { return false }
-        out.reserveCapacity(minimumWritableBytes: bodyBytes + FrameHeader.byteCount)
-        FrameHeader(.push, .deliver, handle: handle).write(bodyBytes: bodyBytes, to: &out)
-        let flags = lease == nil ? 0 : DeliverHead.hasLease
-        out.writeMultipleIntegers(partition, flags, UInt32(rangeCount), endianness: .little)
-        lease?.write(to: &out)
-        if let ranges {
-            for range in ranges { out.writeMultipleIntegers(range.first, range.last, endianness: .little) }
+        let total = FrameHeader.byteCount + bodyBytes
+        // One piece, stored in place: a message to many inboxes is mostly this.
+        out.writeWithUnsafeMutableBytes(minimumWritableBytes: total) { bytes in
+            let frame = UnsafeMutableRawBufferPointer(rebasing: bytes[..<total])
+            FrameHeader(.push, .deliver, handle: handle).store(bodyBytes: bodyBytes, frame)
+            var at = FrameHeader.byteCount
+            frame.store16(partition, at: at)
+            frame.store16(lease == nil ? 0 : DeliverHead.hasLease, at: at + 2)
+            frame.store32(UInt32(rangeCount), at: at + 4)
+            at += DeliverHead.byteCount
+            if let lease {
+                lease.store(UnsafeMutableRawBufferPointer(rebasing: frame[at..<at + WireLease.byteCount]))
+                at += WireLease.byteCount
+            }
+            if let ranges {
+                for range in ranges {
+                    frame.store32(range.first, at: at)
+                    frame.store32(range.last, at: at + 4)
+                    at += DeliverHead.rangeBytes
+                }
+            }
+            UnsafeMutableRawBufferPointer(rebasing: frame[at...]).copyMemory(from: batch)
+            return total
         }
-        out.writeBytes(batch)
         return true
     }
 
@@ -286,7 +309,7 @@ extension NativeConnection {
     }
 
     private func detached(_ handle: UInt32, place: Int, _ error: SluiceError) {
-        handles.remove(place: place)
+        closeSubscription(place)
         out.writeError(error, FrameHeader(.push, .detached, handle: handle))
     }
 
@@ -296,7 +319,7 @@ extension NativeConnection {
             throw SluiceError(.notFound, "no subscription has this handle")
         }
         gatewaySession?.storage.detach(attachment: subscription.handle)
-        handles.remove(place: place)
+        closeSubscription(place)
         respond(to: frame.header)
     }
 

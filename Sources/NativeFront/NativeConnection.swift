@@ -28,6 +28,8 @@ package final class NativeConnection: ChannelDuplexHandler {
     var out = ByteBuffer()
     var acknowledgements = ProduceAckGatherer()
     var handles: HandleTable<OpenHandle>
+    /// The subscriptions among the handles, by their places: each delivery and each settlement looks here.
+    var attached: [SubscriptionHandle?] = []
     var pending: PendingRequests<RequestContext>
     /// A few records of a large batch, as a batch of their own.
     var excerpt: [UInt8] = []

@@ -38,13 +38,18 @@ extension Settlement {
     }
 }
 
-extension Receipt {
+extension SignedReceipt {
     init(_ receipt: WireReceipt) {
         self.init(
-            subscription: SubscriptionID(rawValue: receipt.subscription),
-            lane: receipt.lane,
-            sequence: receipt.sequence,
-            generation: receipt.generation
+            Receipt(
+                subscription: SubscriptionID(rawValue: receipt.subscription),
+                lane: receipt.lane,
+                sequence: receipt.sequence,
+                generation: receipt.generation
+            ),
+            first: receipt.first,
+            last: receipt.last,
+            signature: receipt.signature
         )
     }
 }
@@ -59,7 +64,9 @@ extension WireLease {
             firstSequence: lease.firstSequence,
             deadline: lease.deadline.rawValue,
             creditBytes: UInt32(clamping: creditBytes),
-            generation: lease.generation
+            generation: lease.generation,
+            lastSequence: lease.lastSequence,
+            signature: lease.signature
         )
     }
 }

@@ -39,6 +39,13 @@ package enum ConfigurationSchema {
             "Memory for the newest part of the log, from which readers that keep up are served."
         ),
         ConfigurationKey(
+            "storage.index_memory",
+            \.storage.indexMemory,
+            .size((1 << 20)...(64 << 30)),
+            "Memory for where the newest messages stand, 32 bytes for each inbox that a message or a batch went to and that "
+                + "has not taken it. What is more is written to files early."
+        ),
+        ConfigurationKey(
             "storage.max_batch_size",
             \.storage.maxBatchSize,
             .size((64 << 10)...(16 << 20)),
@@ -51,6 +58,32 @@ package enum ConfigurationSchema {
             .choice,
             "When a message is acknowledged where neither topic nor publisher says: synced to the device (durable), or "
                 + "written to the operating system's memory (received), which loses the newest messages at a power cut."
+        ),
+        ConfigurationKey(
+            "storage.default_topic_age",
+            \.storage.defaultTopicAge,
+            .duration(.zero ... .seconds(3_650 * 86_400)),
+            "How long the built-in topic keeps messages, for those who read it later: the topic that holds every name that "
+                + "no other topic captures. 0s: it keeps only what a subscription still needs."
+        ),
+        ConfigurationKey(
+            "storage.default_topic_size",
+            \.storage.defaultTopicSize,
+            .size(0...(1 << 50)),
+            "How much the built-in topic may keep in the log; 0 for no limit. The oldest messages go first."
+        ),
+        ConfigurationKey(
+            "storage.disk_trim_percent",
+            \.storage.diskTrimPercent,
+            .integer(50...100),
+            "How full the disk may become before topics that are limited by age or size let their oldest messages go "
+                + "early. 100: they never do."
+        ),
+        ConfigurationKey(
+            "storage.disk_full_percent",
+            \.storage.diskFullPercent,
+            .integer(51...100),
+            "How full the disk may become before messages are refused. Reading, acknowledging and making room go on."
         ),
     ]
 

@@ -23,6 +23,11 @@ extension SluiceConfiguration {
             "\(Units.text(bytes: storage.tailCache)) does not hold one batch of storage.max_batch_size"
                 + " (\(Units.text(bytes: storage.maxBatchSize)))"
         )
+        require(
+            storage.diskTrimPercent <= storage.diskFullPercent,
+            "storage.disk_trim_percent",
+            "\(storage.diskTrimPercent) is more than storage.disk_full_percent (\(storage.diskFullPercent))"
+        )
         if mqtt.enabled {
             require(
                 mqtt.maxPacketSize <= storage.maxBatchSize,

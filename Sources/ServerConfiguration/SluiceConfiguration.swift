@@ -27,8 +27,16 @@ package struct SluiceConfiguration: Sendable, Equatable {
         /// Bytes.
         package var tailCache = 64 << 20
         /// Bytes.
+        package var indexMemory = 64 << 20
+        /// Bytes.
         package var maxBatchSize = 4 << 20
         package var durability = Durability.durable
+        /// Zero: only what subscriptions need.
+        package var defaultTopicAge = Duration.seconds(86_400)
+        /// Bytes; zero for no limit.
+        package var defaultTopicSize = 0
+        package var diskTrimPercent = 85
+        package var diskFullPercent = 95
     }
 
     package enum Durability: String, Sendable, CaseIterable {

@@ -1,4 +1,5 @@
 package import MessageModel
+package import StorageService
 
 /// Limits and defaults of a shard, with the reason for each.
 package struct ShardOptions: Sendable, Equatable {
@@ -7,6 +8,11 @@ package struct ShardOptions: Sendable, Equatable {
     package var segmentBytes = 256 << 20
     /// Memory for the newest part of the log, from which readers that keep up are served.
     package var tailCacheBytes = 64 << 20
+    /// Memory for index entries of the newest messages; what is more goes into files before the segment is full. 32 bytes
+    /// for each inbox that a message went to.
+    package var indexMemoryBytes = 64 << 20
+    /// Of a sequence with fewer entries in memory, they stay there: what is kept of each that is in a file takes 72 bytes.
+    package var entriesPerRun = 16
     /// Memory is taken in blocks of this size.
     package var blockBytes = 1 << 20
     /// Larger batches are refused.
@@ -34,6 +40,31 @@ package struct ShardOptions: Sendable, Equatable {
     /// Messages that were due long ago are published no faster than this in a second, so that a backlog does not hold up
     /// what is new.
     package var overduePerSecond = 100_000
+    /// How long what a topic may let go waits for more, in µs, so that it goes with few records.
+    package var trimPauseMicroseconds: UInt64 = 1_000_000
+    /// Compaction begins where what is dead in sealed segments is more than this part of what is live.
+    package var compactionDeadPercent = 15
+    /// Segments of which more is live are left as they are.
+    package var compactionLivePercent = 80
+    /// What compaction moves in a second beside what comes in, of which it may move twice as much.
+    package var compactionBytesPerSecond = 32 << 20
+    /// What it moves in a round, so that it holds nobody up.
+    package var compactionBytesPerRound = 256 << 10
+    /// A segment of which something died is looked at again after this time, in µs.
+    package var surveyPauseMicroseconds: UInt64 = 1_000_000
+    /// How full the disk is, in percent, when compaction moves more; when the oldest messages of topics with limits go
+    /// before their time; and when no messages are taken any more.
+    package var diskTightPercent = 70
+    package var diskTrimPercent = 85
+    package var diskFullPercent = 95
+    /// How often the device is asked for its room, in µs, while something happens.
+    package var diskLookMicroseconds: UInt64 = 1_000_000
+    /// What the topic keeps that holds every name that no other captures: a day.
+    package var builtInTopic = {
+        var policy = TopicPolicy()
+        policy.maxAgeMicroseconds = 86_400 * 1_000_000
+        return policy
+    }()
     /// Transactions that may be open at a time.
     package var openTransactions = 100_000
     /// Message ids that one topic with a window for them knows at most: 32 MiB of memory. Beyond it the oldest are

@@ -25,8 +25,12 @@ extension Shard {
             deferAppend(session, batch, id, appending, token)
             return
         }
+        guard !refusesMessages else {
+            reply(session, token, .append(AppendResult(error: .storageFull)))
+            return
+        }
         guard batch.byteCount <= options.batchBytes,
-            log.canHold(payloadBytes: StoredBatch.copyPrefixBytes + batch.byteCount)
+            log.canHold(payloadBytes: StoredBatch.copyPrefixBytes + MovedRecord.prefixBytes + batch.byteCount)
         else {
             reply(session, token, .append(AppendResult(error: .tooLarge)))
             return
@@ -125,9 +129,11 @@ extension Shard {
         self.routes = []
         routes.removeAll(keepingCapacity: true)
         defer { self.routes = routes }
+        var areLimited = false
         if state.hasInboxes(topic.tenant) {
             state.collectRoutes(batch, topic: topic, first: 0, count: batch.recordCount, into: &routes)
-            guard routes.isEmpty || hasRoom(for: routes) else {
+            areLimited = routes.contains(where: \.isLimited)
+            guard !areLimited || hasRoom(for: routes) else {
                 reply(session, token, .append(AppendResult(error: .quotaExceeded)))
                 return
             }
@@ -178,7 +184,8 @@ extension Shard {
             for route in routes {
                 if let lane = state.apply(route, entry, segment: segment) { grew(lane.sequence) }
             }
-            limit(routes, expires: traits.contains(.hasExpiry), now: time)
+            let expires = traits.contains(.hasExpiry)
+            if areLimited || expires { limit(routes, expires: expires, now: time) }
         }
         stored(
             session: session,

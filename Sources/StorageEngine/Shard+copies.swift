@@ -49,6 +49,7 @@ extension Shard {
         var routes: [InboxRoute] = []
         let reached = state.applyCopy(copy, traits, topic, partition, place, scheduled: scheduled, routes: &routes)
         for sequence in reached { grew(sequence) }
+        if let scheduled { noteUnheld(scheduled.position) }
         _ = changes.withUnsafeBytes { state.applyDelivery($0) }
         log.wantDurable()
         limit(routes, now: now)

@@ -46,7 +46,9 @@ extension Shard {
                 case .delivered(let bytes):
                     budget -= bytes
                     subscription.laneTurn = (number + 1) % count
-                    if let place = subscription.consumers.firstIndex(where: { $0 === consumer }) {
+                    if subscription.consumers.count > 1,
+                        let place = subscription.consumers.firstIndex(where: { $0 === consumer })
+                    {
                         subscription.turn = (place + 1) % subscription.consumers.count
                     }
                     hasDelivered = true
@@ -58,13 +60,17 @@ extension Shard {
                 }
                 break
             }
-            guard hasDelivered else { return }
+            guard hasDelivered, !subscription.isExhausted else { return }
         }
         enqueue(subscription)
     }
 
     /// Who gets the next message; nil where nobody can take one.
     private func nextConsumer(of subscription: Subscription) -> Attachment? {
+        if subscription.consumers.count == 1 {
+            let consumer = subscription.consumers[0]
+            return consumer.hasCredit ? consumer : nil
+        }
         let consumers = subscription.consumers
         switch subscription.rules.consumers {
         case .exclusive, .failover:
@@ -105,7 +111,12 @@ extension Shard {
         }
         // What is out already takes no more room when it is passed.
         guard fresh.isTaken || lane.room(subscription.rules) > 0 else { return .nothing }
-        let reader = reader(\.fresh, of: lane, subscription, at: fresh.range.lowerBound)
+        let reader: SequenceReader
+        if let fitting = lane.fresh, fitting.offset == fresh.range.lowerBound {
+            reader = fitting
+        } else {
+            reader = self.reader(\.fresh, of: lane, subscription, at: fresh.range.lowerBound)
+        }
         switch reader.next(log: log, requests: &coldRequests) {
         case .batch(let batch, let place):
             lane.readPause.end()
@@ -320,7 +331,10 @@ extension Shard {
         let messages = ranges.reduce(0) { $0 + Int($1.last - $1.first) + 1 }
         let bytes = max(1, scope.batch.byteCount * messages / max(1, scope.batch.recordCount))
         consumer.use(messages: messages, bytes: bytes)
-        arm(lane, subscription)
+        if lane.delivery.earliestDeadline < lane.timerAt { arm(lane, subscription) }
+        let firstSequence = scope.sequence(Int(first.first))
+        let lastSequence = scope.sequence(Int((ranges.last ?? first).last))
+        let generation = LeaseGeneration(epoch: log.epoch, number: turn.number).rawValue
         ranges.withUnsafeBufferPointer { ranges in
             output.batchDelivered(
                 session: consumer.session,
@@ -332,9 +346,17 @@ extension Shard {
                     lease: BatchDelivery.Lease(
                         subscription: subscription.id,
                         lane: lane.key.lane,
-                        firstSequence: scope.sequence(Int(first.first)),
+                        firstSequence: firstSequence,
+                        lastSequence: lastSequence,
                         attempt: turn.attempt,
-                        generation: LeaseGeneration(epoch: log.epoch, number: turn.number).rawValue,
+                        generation: generation,
+                        signature: seal.sign(
+                            subscription.id,
+                            lane: lane.key.lane,
+                            first: firstSequence,
+                            last: lastSequence,
+                            generation: generation
+                        ),
                         deadline: deadline
                     )
                 )
@@ -473,6 +495,15 @@ extension Shard {
         _ body: (UnsafeRawBufferPointer) -> Result
     ) -> Result {
         topic.withUnsafeBytes { withName(of: record, topic: $0, body) }
+    }
+}
+
+extension Subscription {
+    /// Nothing of it is there to be delivered, and it is woken when something is. Only what is quick to tell: inboxes of
+    /// one level, without an order by key.
+    var isExhausted: Bool {
+        guard lanes.count == 1, isInbox, rules.consumers != .orderedByKey, let lane = lanes[0] else { return false }
+        return lane.delivery.scan >= lane.sequence.visibleOffset && lane.delivery.ready.isEmpty
     }
 }
 

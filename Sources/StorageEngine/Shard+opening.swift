@@ -42,14 +42,16 @@ extension Shard {
             options: options,
             segments: result.segments.isEmpty ? [.beforeFirst] : result.segments,
             end: result.end,
-            epoch: state.epoch + 1
+            epoch: state.epoch + 1,
+            relocations: state.relocations
         )
         // Without a snapshot everything is needed from the beginning on.
         let missing =
-            recovered.positions.isEmpty && recovered.position > 0
+            recovered.isFromScratch && recovered.position > 0
             ? [DamagedRegion(start: 0, end: recovered.position)] : []
         let shard = Shard(log: log, state: state, damaged: missing + result.damaged + malformed, options: options)
         shard.snapshotWork.kept = recovered.positions
+        shard.noteReferences()
         shard.snapshotWork.isWanted = !recovered.isClean || result.end != recovered.position
         return shard
     }
@@ -58,6 +60,8 @@ extension Shard {
         var state: ShardState
         var position: UInt64 = 0
         var isClean = false
+        /// Nothing but the records from this position on says anything.
+        var isFromScratch = true
         /// Of this snapshot and the older ones that are there.
         var positions: [UInt64] = []
         /// Snapshots that cannot be used, and index files that this one does not name.
@@ -69,6 +73,7 @@ extension Shard {
         options: ShardOptions,
         segments: [CommitLog.Segment]
     ) throws(SluiceError) -> Recovered {
+        var spare: Recovered?
         var recovered = Recovered(state: ShardState(options: options))
         var unusedIndexFiles: [String] = []
         do throws(DeviceError) {
@@ -86,21 +91,42 @@ extension Shard {
                     // A snapshot of a log that is no longer there says nothing.
                     guard position == 0 || segments.last.map({ position <= $0.end }) == true else { continue }
                     // Without an index that it names, the log is read from an older one on, or from its beginning.
-                    state.keys.forgetMissing(files: indexFiles, segments: segments)
+                    let keys = KeyRestoration(device: device, options: options, segments: segments)
+                    try keys.restore(&state, at: position, files: indexFiles)
                     let named = state.indexFiles
                     guard named.isSubset(of: indexFiles) else { continue }
-                    recovered.state = state
-                    recovered.position = position
-                    recovered.isClean = isClean
-                    recovered.positions = Array(positions[...place])
-                    recovered.unusedFiles.removeLast()
-                    recovered.unusedFiles += indexFiles.subtracting(named).sorted()
-                    return recovered
+                    var usable = recovered
+                    usable.state = state
+                    usable.position = position
+                    usable.isClean = isClean
+                    usable.isFromScratch = false
+                    usable.positions = Array(positions[...place])
+                    usable.unusedFiles.removeLast()
+                    usable.unusedFiles += indexFiles.subtracting(named).sorted()
+                    if segments.areContiguous(from: position) { return usable }
+                    // Segments behind it are missing: lost, or let go behind a newer one.
+                    spare = spare ?? usable
                 case .unusable: continue
                 case .newerVersion(let version):
                     throw DeviceError(.notFound, "\(version)")
                 }
             }
+            recovered.unusedFiles = positions.map(Snapshot.name(position:))
+            if spare != nil || !segments.areContiguous(from: 0) {
+                let search = CheckpointSearch(device: device, options: options, segments: segments)
+                let found = try search.newest(
+                    behind: spare?.position ?? 0,
+                    indexFiles: indexFiles
+                )
+                if let found {
+                    recovered.state = found.state
+                    recovered.position = found.position
+                    recovered.isFromScratch = false
+                    recovered.unusedFiles += indexFiles.subtracting(found.state.indexFiles).sorted()
+                    return recovered
+                }
+            }
+            if let spare { return spare }
         } catch {
             if error.kind == .notFound, let version = UInt32(error.description) {
                 throw SluiceError(
@@ -141,15 +167,36 @@ extension Shard {
     /// Creates the topic that holds every name that no other captures, where it is not there yet. For a new log; call
     /// once the shard is ready.
     package func ensureBuiltInTopic(now: Timestamp) {
-        guard directory.topic(named: TopicDirectory.builtInTopic, tenant: .default) == nil else { return }
+        if let topic = state.topic(named: TopicDirectory.builtInTopic, tenant: .default) {
+            return adopt(options.builtInTopic, for: topic)
+        }
         let session = openSession(tenant: .default)
         perform(
             session: session,
-            .createTopic(TopicSpecification(name: TopicDirectory.builtInTopic)),
+            .createTopic(TopicSpecification(name: TopicDirectory.builtInTopic, policy: options.builtInTopic)),
             token: 0,
             now: now
         )
         closeSession(session)
+    }
+}
+
+extension Shard {
+    /// What the built-in topic keeps is set with the server: it may be another now.
+    private func adopt(_ policy: TopicPolicy, for topic: TopicState) {
+        guard topic.policy != policy else { return }
+        do throws(Refusal) {
+            try appendRecord(.topicChanged) { writer in
+                writer.write32(topic.info.id.rawValue)
+                policy.encode(to: &writer)
+            }
+        } catch {
+            // It keeps what it kept until the next start.
+            return
+        }
+        topic.policy = policy
+        noteRetention(topic)
+        noteSize(topic)
     }
 }
 

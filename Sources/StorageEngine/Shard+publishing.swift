@@ -38,6 +38,7 @@ extension Shard {
             traits: traits,
             time: time
         )
+        if hold == .scheduled { reclaiming.held[log.active.number, default: 0] += batch.recordCount }
         return position
     }
 
@@ -99,6 +100,7 @@ extension Shard {
         var reached: [IndexedSequence] = []
         _ = state.apply(publication, position: position, segment: log.active.number, reached: &reached)
         for sequence in reached { grew(sequence) }
+        notePublished(publication)
         // Its time has come, or somebody waits for it.
         log.wantDurable()
         for item in publication.items { limit(item.routes, now: now) }
@@ -108,6 +110,10 @@ extension Shard {
     /// Readers see what a sequence got once it is durable.
     func grew(_ sequence: IndexedSequence) {
         growth.append(Growth(end: log.end, sequence: sequence, nextOffset: sequence.nextOffset))
+        if let topic = sequence.topic, topic.policy.trims {
+            noteRetention(topic)
+            noteSize(topic)
+        }
     }
 
     /// A batch for live subscriptions of what is published later than it was stored.
@@ -313,7 +319,8 @@ extension Shard {
         let isLeaving = state.held.leaving.contains {
             $0.payload == id.position.rawValue && $0.detail == id.record
         }
-        guard mark > state.held.published, !state.held.withdrawn.contains(id), !isLeaving else {
+        guard mark > state.held.published, mark > state.held.passed, !state.held.withdrawn.contains(id), !isLeaving
+        else {
             return reply(session, token, .request(.failure(unknown)))
         }
         do throws(CommitLog.AppendRefusal) {
@@ -323,6 +330,7 @@ extension Shard {
                 payload.store32(id.record, at: 8)
             }
             state.held.withdraw(id)
+            noteUnheld(id.position.rawValue)
             answerDurably(session, token, .done)
         } catch {
             refuse(error, now: now) { code in
@@ -444,7 +452,9 @@ extension Shard {
             var isTooLarge = false
             builder.finish { bytes in
                 guard let copy = BatchView(prefixOf: bytes),
-                    log.canHold(payloadBytes: StoredBatch.copyPrefixBytes + 32 + copy.byteCount)
+                    log.canHold(
+                        payloadBytes: StoredBatch.copyPrefixBytes + MovedRecord.prefixBytes + 32 + copy.byteCount
+                    )
                 else {
                     isTooLarge = true
                     return

@@ -237,7 +237,11 @@ extension Shard {
         guard count > 0 else { return }
         let first = attachment.nextReader
         for step in 0..<count {
+            // It ends where a reader meets damage.
+            guard !attachment.isDetached else { return }
             let place = (first + step) % count
+            // What it was given, or told, may have ended it.
+            guard !attachment.isDetached, place < attachment.readers.count else { return }
             attachment.nextReader = place
             let reader = attachment.readers[place]
             while true {
@@ -378,7 +382,8 @@ extension Shard {
             if let entry {
                 let isVisible = entry.baseOffset < visible
                 search.found[index] = (
-                    min(entry.baseOffset, visible), Timestamp(rawValue: isVisible ? entry.appendTime : 0)
+                    max(min(entry.baseOffset, visible), reader.sequence.trimmedOffset),
+                    Timestamp(rawValue: isVisible ? entry.appendTime : 0)
                 )
             } else if reader.outstanding == nil {
                 guard !reader.takeFailure() else {

@@ -313,7 +313,7 @@ extension Shard {
             reason = "the log failed: \(failure.description)"
         } else if !isReady {
             reason = "the log is being opened"
-        } else if retryDeadline != nil {
+        } else if retryDeadline != nil || refusesMessages {
             reason = "the disk is full"
         }
         return StorageHealth(

@@ -30,12 +30,15 @@ extension Shard {
         runSearches()
         runFetches(now: now)
         advanceSnapshots(now: now, output: output)
+        advanceReclaiming(now: now, output: output)
+        watchDisk(now: now, output: output)
         emitOutbox(output: output)
         issueColdReads()
         log.trimCache(settled: unsettled.first.map { min($0.end, log.durable) } ?? log.durable)
         return !readyAttachments.isEmpty || !readyFetches.isEmpty || !readySearches.isEmpty || !outbox.isEmpty
             || !routable.isEmpty || !readySubscriptions.isEmpty || !readyFetchesOfRecords.isEmpty
             || !readyDead.isEmpty || !readyRedrives.isEmpty || snapshotWork.keys != nil || log.needsFlush
+            || reclaiming.hasMore
     }
 
     /// Writes the first record of this epoch. Until it is durable the shard is not ready: only then is it known that
@@ -204,6 +207,7 @@ extension Shard {
                 for subscription in state.subscriptions.values { prepare(subscription, now: state.lastTime) }
                 for id in state.transactions.keys { arm(id) }
                 resumeRedrives()
+                armTopics(now: state.lastTime)
             }
         }
     }
@@ -231,7 +235,7 @@ extension Shard {
     private func issueColdReads() {
         for request in coldRequests.take() {
             let token = takeToken()
-            coldReads[token] = request.client
+            coldReads[token] = (request.client, request.source)
             switch request.source {
             case .log(let segment):
                 device.read(segment: segment, offset: request.offset, length: request.length, token: token)

@@ -14,7 +14,8 @@ extension Shard {
     func finish(_ range: Range<UInt64>, of lane: Lane, _ subscription: Subscription) {
         lane.delivery.finish(range)
         note(.done(range), lane, subscription)
-        lane.advanced(subscription)
+        lane.advanced(subscription, state.files)
+        if let topic = subscription.topic, topic.policy.retention == .subscriptions { noteRetention(topic) }
         if !lane.delivery.ready.isEmpty { enqueue(subscription) }
     }
 
@@ -46,9 +47,9 @@ extension Shard {
         lane.delivery.takeLeases(in: first..<last + 1, owner: attachment.owner, into: &pieces)
         for piece in pieces { apply(settlement, to: piece, of: lane, subscription, now: now) }
         self.pieces = pieces
-        arm(lane, subscription)
+        if lane.delivery.earliestDeadline < lane.timerAt { arm(lane, subscription) }
         // Room in the window may be what consumers wait for, also others than this one.
-        enqueue(subscription)
+        if !subscription.isExhausted { enqueue(subscription) }
         if let token { answerSettled(session, token, []) }
     }
 
@@ -57,10 +58,12 @@ extension Shard {
     }
 
     /// Settles deliveries by their receipts.
-    func settle(_ receipts: [Receipt], _ settlement: Settlement, session: UInt64, token: UInt64, now: Timestamp) {
+    func settle(_ receipts: [SignedReceipt], _ settlement: Settlement, session: UInt64, token: UInt64, now: Timestamp) {
         guard let slot = slot(session) else { return }
         let tenant = sessions[slot].tenant
-        let results = receipts.map { settle($0, settlement, tenant: tenant, now: now) }
+        let results = receipts.map { signed in
+            seal.isGenuine(signed) ? settle(signed.receipt, settlement, tenant: tenant, now: now) : .denied
+        }
         answerSettled(session, token, results)
     }
 
@@ -203,6 +206,8 @@ extension Shard {
         case redrive = 4
         /// Searches whose reading failed are tried again.
         case search = 5
+        /// `payload` is the topic.
+        case topic = 6
     }
 
     /// Sees to it that the next deadline of a lane is met.
@@ -243,6 +248,12 @@ extension Shard {
                 for search in searches.values { enqueue(search) }
             case .redrive:
                 wakeRedrive(TopicID(rawValue: UInt32(truncatingIfNeeded: entry.payload)))
+            case .topic:
+                guard let topic = state.topics[TopicID(rawValue: UInt32(truncatingIfNeeded: entry.payload))],
+                    topic.trimAt.rawValue == entry.due
+                else { continue }
+                topic.trimAt = .never
+                trim(topic, now: now)
             case nil:
                 continue
             }

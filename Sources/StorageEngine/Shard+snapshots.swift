@@ -3,7 +3,10 @@ internal import MessageModel
 
 /// A side file on its way to the device.
 enum PendingFile {
-    case index(segment: UInt64, [(sequence: IndexedSequence, run: IndexRun)])
+    /// - Parameters:
+    ///   - part: as in `IndexFile.number`.
+    ///   - pointsTo: the segments that its entries point into.
+    case index(segment: UInt64, part: UInt32, [(sequence: IndexedSequence, run: IndexRun)], pointsTo: Set<UInt64>)
     case keys(KeyTable.File)
     /// - Parameter isLast: taken when everything else was done: the shard is closed with it.
     case snapshot(position: UInt64, isLast: Bool)
@@ -19,6 +22,10 @@ struct SnapshotWork {
     var keys: (file: KeyTable.File, encoder: KeyFile.Encoder)?
     /// Taken, and waiting until the log is durable up to its position.
     var taken: (position: UInt64, bytes: [UInt8], isLast: Bool)?
+    /// Index files of the newest segment that were written since the shard was opened.
+    var indexParts: UInt32 = 0
+    /// What was written into them since the last snapshot: made again from the log after a crash.
+    var spilledBytes = 0
     /// The positions of the snapshots that are there, oldest first.
     var kept: [UInt64] = []
     /// The last attempt failed; not tried again before.
@@ -35,6 +42,9 @@ struct SnapshotWork {
 }
 
 extension Shard {
+    /// No index entry was moved to a file before its segment was full, since the shard was opened.
+    package var indexIsInMemory: Bool { snapshotWork.indexParts == 0 }
+
     /// Ends the work of this shard: what it has is written and synced, and a snapshot taken. New appends are to be kept
     /// away by the owner. Rounds go on until `isClosed`.
     package func close() {
@@ -86,6 +96,12 @@ extension Shard {
             writeIndex(segment)
             return
         }
+        if spillIndex() { return }
+        // A checkpoint brings a snapshot with it.
+        if snapshotWork.isWanted, !snapshotWork.isClosing, isCheckpointing || beginReclaiming(now: now) {
+            snapshotWork.isWanted = false
+            return
+        }
         if snapshotWork.isWanted {
             // What the state has must not come a second time with records behind the snapshot.
             do throws(CommitLog.AppendRefusal) {
@@ -103,6 +119,7 @@ extension Shard {
                 return
             }
             snapshotWork.isWanted = false
+            snapshotWork.spilledBytes = 0
             state.expireTraces()
             let bytes = Snapshot.encode(
                 state,
@@ -149,24 +166,62 @@ extension Shard {
         return true
     }
 
-    /// Removes the key files of segments that are not there any more.
+    /// Removes the key files of segments of which nothing is there any more.
     private func removeOldKeys() {
         guard !state.keys.files.isEmpty else { return }
         let there = Set(log.segments.map(\.number))
-        for name in state.keys.forget(unless: { there.contains($0) }) { device.removeFile(name) }
+        let relocations = state.relocations
+        let names = state.keys.forget { there.contains($0) || relocations.origin($0) != nil }
+        for name in names { device.removeFile(name) }
     }
 
-    private func writeIndex(_ segment: UInt64) {
-        let sequences = (state.touched[segment] ?? []).filter { !$0.isDeleted }
+    /// Writes entries of the newest segment into a file of their own where they take more memory than they may: those of
+    /// the sequences that have many.
+    /// - Returns: false where that is not so.
+    private func spillIndex() -> Bool {
+        // Looking costs something for each sequence: once for many entries.
+        guard !snapshotWork.isClosing, state.newEntries * IndexEntry.bytes * 2 >= options.indexMemoryBytes else {
+            return false
+        }
+        let sequences = (state.touched[log.active.number] ?? []).filter { !$0.isDeleted }
+        let entries = sequences.reduce(0) { $0 + $1.index.entries.count }
+        guard entries * IndexEntry.bytes * 2 > options.indexMemoryBytes else {
+            state.newEntries = 0
+            return false
+        }
+        // A quarter at a time: encoding a file takes a few milliseconds.
+        var room = max(1, options.indexMemoryBytes / IndexEntry.bytes / 4)
+        var chosen: [IndexedSequence] = []
+        for sequence in sequences where sequence.index.entries.count >= options.entriesPerRun {
+            chosen.append(sequence)
+            room -= sequence.index.entries.count
+            if room <= 0 { break }
+        }
+        if room > 0 { state.newEntries = 0 }
+        guard !chosen.isEmpty else { return false }
+        snapshotWork.indexParts += 1
+        writeIndex(log.active.number, part: snapshotWork.indexParts, of: chosen)
+        return true
+    }
+
+    private func writeIndex(_ segment: UInt64, part: UInt32 = 0, of chosen: [IndexedSequence]? = nil) {
+        let sequences = (chosen ?? state.touched[segment] ?? []).filter { !$0.isDeleted }
         var parts: [IndexFile.Partition] = []
         for sequence in sequences {
             let entries = sequence.index.entries[..<sequence.index.end(of: segment)]
             if !entries.isEmpty { parts.append(IndexFile.Partition(id: sequence.id, entries: entries)) }
         }
-        let (bytes, runs) = IndexFile.encode(segment: segment, epoch: log.epoch, partitions: parts)
+        if part == 0 { noteUsage(of: segment, parts) }
+        let number = IndexFile.number(segment: segment, part: part)
+        let (bytes, runs) = IndexFile.encode(segment: number, epoch: log.epoch, partitions: parts)
         let byID = Dictionary(sequences.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         let spilled = zip(parts, runs).compactMap { part, run in byID[part.id].map { (sequence: $0, run: run) } }
-        writeFile(IndexFile.name(segment: segment, epoch: log.epoch), bytes, .index(segment: segment, spilled))
+        if part > 0 { snapshotWork.spilledBytes += bytes.count }
+        writeFile(
+            IndexFile.name(segment: number, epoch: log.epoch),
+            bytes,
+            .index(segment: segment, part: part, spilled, pointsTo: firstSegments(of: parts.map(\.entries)))
+        )
     }
 
     func fileWritten(_ file: PendingFile, _ error: DeviceError?) {
@@ -181,10 +236,12 @@ extension Shard {
         }
         snapshotWork.retryAt = nil
         switch file {
-        case .index(let segment, let spilled):
-            for part in spilled { part.sequence.index.spill(upTo: part.run.nextOffset, as: part.run) }
-            state.touched[segment] = nil
-            snapshotWork.isWanted = true
+        case .index(let segment, let part, let spilled, let pointsTo):
+            indexWritten(segment, part: part, spilled, pointsTo)
+            if part == 0 { state.touched[segment] = nil }
+            reclaiming.isWanted = true
+            // A part counts only with a snapshot that names it, which is not worth while for each.
+            if part == 0 || snapshotWork.spilledBytes > 4 * options.indexMemoryBytes { snapshotWork.isWanted = true }
         case .keys(let file):
             state.keys.spilled(file)
             snapshotWork.isWanted = true

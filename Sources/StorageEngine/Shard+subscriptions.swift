@@ -206,6 +206,7 @@ extension Shard {
         }
         endConsumers(of: subscription, SluiceError(.subscriptionNotFound, "'\(subscription.name)' was deleted"))
         state.applySubscriptionDeleted(subscription.id)
+        if let topic = subscription.topic { noteRetention(topic) }
     }
 
     func endConsumers(of subscription: Subscription, _ error: SluiceError) {
@@ -340,6 +341,7 @@ extension Shard {
                 writer.write64(offset)
             }
             state.applyCommit(subscription.id, partition: Int(id.index), offset: offset)
+            if let topic = subscription.topic { noteRetention(topic) }
         }
         answerDurably(session, token, .done)
     }
@@ -407,6 +409,7 @@ extension Shard {
         _ token: UInt64
     ) throws(Refusal) {
         if !places.isEmpty { try change(.seek(places), of: subscription) }
+        if let topic = subscription.topic { noteRetention(topic) }
         for lane in subscription.lanes { lane?.reasons = [:] }
         if let reader = subscription.reader {
             for place in places where Int(place.lane) < reader.readers.count {

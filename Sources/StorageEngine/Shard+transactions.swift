@@ -61,17 +61,19 @@ extension Shard {
 
     func settleInTransaction(
         _ id: TransactionID,
-        _ receipts: [Receipt],
+        _ receipts: [SignedReceipt],
         _ tenant: TenantID,
         _ session: UInt64,
         _ token: UInt64
     ) throws(Refusal) {
         _ = try transaction(id, tenant)
-        let results: [ErrorCode?] = receipts.map { receipt in
+        let results: [ErrorCode?] = receipts.map { signed in
+            guard seal.isGenuine(signed) else { return .denied }
+            let receipt = signed.receipt
             guard let (lane, subscription) = place(of: receipt, tenant: tenant) else { return .subscriptionNotFound }
             return accepts(receipt, lane, subscription) ? nil : .leaseLost
         }
-        let accepted = zip(receipts, results).compactMap { $1 == nil ? $0 : nil }
+        let accepted = zip(receipts, results).compactMap { $1 == nil ? $0.receipt : nil }
         if !accepted.isEmpty { try append(.settles(accepted), of: id) }
         answerDurably(session, token, .settled(results))
     }

@@ -57,6 +57,18 @@ extension ShardState {
             lastTime = max(lastTime, Timestamp(rawValue: time))
             // The life before ended here, and with it what was leased to its attachments.
             restartDelivery()
+        case .topicChanged:
+            guard let id = reader.read32(), let policy = TopicPolicy(from: &reader) else { return false }
+            topics[TopicID(rawValue: id)]?.policy = policy
+        case .indexCopy:
+            guard let part = IndexCopyPart(record.payload) else { return false }
+            apply(part, position: record.position, recordBytes: record.bytes.count, segment: segment)
+        case .checkpoint:
+            // What it says is what the records before it have said.
+            return CheckpointPart(record.payload) != nil
+        case .moved:
+            guard let moved = MovedRecord(record.payload) else { return false }
+            apply(moved, position: record.position, recordBytes: record.bytes.count, segment: segment)
         case .segmentEnd:
             break
         }
@@ -130,10 +142,34 @@ extension ShardState {
         return true
     }
 
+    func apply(_ part: IndexCopyPart, position: UInt64, recordBytes: Int, segment: UInt64) {
+        let copy = IndexFileTable.Copy(
+            position: position,
+            segment: segment,
+            recordBytes: UInt32(recordBytes),
+            fileOffset: part.fileOffset,
+            length: UInt32(part.bytes.count)
+        )
+        files.noteCopy(part.key, copy, isLast: part.isLast)
+    }
+
+    func apply(_ moved: MovedRecord, position: UInt64, recordBytes: Int, segment: UInt64) {
+        let home = Relocations.Home(position: position, recordBytes: UInt32(recordBytes), segment: segment)
+        relocations.insert(moved.position, origin: moved.originSegment, base: moved.originBase, home: home)
+    }
+
     mutating func apply(_ trim: TopicTrim) {
         guard let (_, partition) = partition(trim.partition), trim.offset > partition.trimmedOffset else { return }
         partition.trimmedOffset = trim.offset
-        _ = partition.index.drop(before: trim.offset)
+        files.dropped(partition.index.drop(before: trim.offset))
+        // What is not there any more is done, for every subscription.
+        guard let (topic, _) = self.partition(trim.partition) else { return }
+        for id in topic.cursors {
+            guard let lane = subscriptions[id]?.lane(trim.partition.index), lane.delivery.watermark < trim.offset else {
+                continue
+            }
+            lane.delivery.apply(.done(lane.delivery.watermark..<trim.offset), epoch: epoch)
+        }
     }
 }
 

@@ -47,6 +47,10 @@ struct ShardState {
     var lastTime = Timestamp.zero
     /// The sequences that got messages during each segment whose index is not in a file yet.
     var touched: [UInt64: [IndexedSequence]] = [:]
+    let files = IndexFileTable()
+    let relocations = Relocations()
+    /// Entries that were made since somebody last looked at how many there are.
+    var newEntries = 0
     /// Counts batches, to tell what this one routed already.
     private var routeSerial: UInt64 = 0
     private var matches: [RoutingTarget] = []
@@ -125,6 +129,7 @@ struct ShardState {
     mutating func append(_ entry: IndexEntry, to sequence: IndexedSequence, segment: UInt64) {
         sequence.index.append(entry, segment: segment)
         sequence.nextOffset = entry.nextOffset
+        newEntries += 1
         if sequence.lastSegment != segment {
             sequence.lastSegment = segment
             touched[segment, default: []].append(sequence)
@@ -331,7 +336,8 @@ struct ShardState {
                 lane: LaneKey(subscription: subscription.id, lane: lane),
                 first: UInt16(place),
                 count: 1,
-                bytes: bytes
+                bytes: bytes,
+                isLimited: subscription.rules.limitsInbox
             )
         )
     }
@@ -375,7 +381,11 @@ struct ShardState {
     mutating func applyTopicDeleted(_ id: TopicID) {
         guard let topic = topics.removeValue(forKey: id) else { return }
         directory.remove(id, tenant: topic.tenant)
-        for partition in topic.partitions { partition.isDeleted = true }
+        for partition in topic.partitions {
+            partition.isDeleted = true
+            partition.topic = nil
+            files.dropped(partition.index.removeAll())
+        }
         for subscription in subscriptions.values where subscription.topic === topic {
             applySubscriptionDeleted(subscription.id)
         }
@@ -388,6 +398,7 @@ struct ShardState {
         var topic: TopicState?
         if case .cursor(let id, _) = definition.source { topic = topics[id] }
         let subscription = Subscription(definition, topic: topic, epoch: epoch)
+        topic?.cursors.append(definition.id)
         subscriptions[definition.id] = subscription
         subscriptionsByName[SubscriptionKey(tenant: definition.tenant, name: definition.name)] = subscription
         if definition.id.rawValue < SubscriptionID.firstTransient {
@@ -403,9 +414,13 @@ struct ShardState {
         guard let subscription = subscriptions.removeValue(forKey: id) else { return }
         for bound in subscription.bindings { unbind(subscription, bound.binding) }
         subscription.isDeleted = true
+        subscription.topic?.cursors.removeAll { $0 == id }
         for lane in subscription.lanes {
             guard let lane else { continue }
-            if subscription.isInbox { lane.sequence.leaveInbox() }
+            if subscription.isInbox {
+                lane.sequence.leaveInbox()
+                files.dropped(lane.sequence.index.removeAll())
+            }
             lane.endReading()
         }
         subscriptionsByName[SubscriptionKey(tenant: subscription.tenant, name: subscription.name)] = nil
@@ -444,8 +459,9 @@ struct ShardState {
         case .seek(let places):
             for place in places {
                 guard let lane = subscription.lane(place.lane) else { continue }
-                lane.delivery.seek(to: place.sequence, epoch: epoch)
-                lane.advanced(subscription)
+                // What an inbox has done may not be in the log any more.
+                lane.delivery.seek(to: place.sequence, keepsDone: subscription.isInbox, epoch: epoch)
+                lane.advanced(subscription, files)
             }
         }
     }
@@ -457,7 +473,7 @@ struct ShardState {
             offset > lane.delivery.watermark
         else { return }
         lane.delivery.apply(.done(lane.delivery.watermark..<offset), epoch: epoch)
-        lane.advanced(subscription)
+        lane.advanced(subscription, files)
     }
 
     /// - Returns: false where the bytes are malformed.
@@ -477,7 +493,7 @@ struct ShardState {
         }
         for key in reached {
             guard let subscription = subscriptions[key.subscription] else { continue }
-            subscription.lane(key.lane)?.advanced(subscription)
+            subscription.lane(key.lane)?.advanced(subscription, files)
         }
         return isWellFormed
     }
@@ -511,14 +527,30 @@ extension Lane {
     }
 
     /// The watermark may have moved: what stands before it in an inbox is let go.
-    func advanced(_ subscription: Subscription) {
+    func advanced(_ subscription: Subscription, _ files: IndexFileTable) {
         let watermark = delivery.watermark
         while sizesStart < watermark, let size = sizes.popFirst() {
             bytes -= UInt64(size)
             sizesStart += 1
         }
-        guard subscription.isInbox, watermark > sequence.trimmedOffset else { return }
+        guard subscription.isInbox else { return }
+        noteDeaths(files)
+        guard watermark > sequence.trimmedOffset else { return }
         sequence.trimmedOffset = watermark
-        _ = sequence.index.drop(before: watermark)
+        files.dropped(sequence.index.drop(before: watermark))
+    }
+
+    /// What is done in the middle of runs is told when it is much of what is left.
+    private func noteDeaths(_ files: IndexFileTable) {
+        let done = delivery.done.count
+        guard done > notedDeaths else {
+            notedDeaths = done
+            return
+        }
+        let died = done - notedDeaths
+        guard died >= 64, died >= (sequence.nextOffset - delivery.watermark - done) / 8 else { return }
+        notedDeaths = done
+        let end = delivery.done.last ?? 0
+        for run in sequence.index.runs where run.firstOffset <= end { files.thinned(run) }
     }
 }

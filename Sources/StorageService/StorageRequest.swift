@@ -28,13 +28,13 @@ package enum StorageRequest: Sendable {
     /// While it is paused nothing is delivered; what is published still waits for it.
     case pause(name: String, isPaused: Bool)
     /// Settles deliveries by their receipts, also from another session than the one that got them. Answered by
-    /// `settled` when durable.
-    case settle([Receipt], Settlement)
+    /// `settled` when durable; one that storage did not sign is `denied`.
+    case settle([SignedReceipt], Settlement)
     /// Messages that wait or are leased, in order, from a lane's sequence on; nothing is changed.
     case browse(name: String, lane: UInt16, from: UInt64, maxMessages: Int)
     case beginTransaction(TransactionSpecification)
     /// Lets a settlement of leased messages take effect with a transaction.
-    case settleInTransaction(TransactionID, [Receipt])
+    case settleInTransaction(TransactionID, [SignedReceipt])
     case commitTransaction(TransactionID)
     case rollBackTransaction(TransactionID)
     /// This session answers for the open transactions of an owner: it is told (`transactionNeedsResolution`) when one is

@@ -165,10 +165,14 @@ package struct BatchDelivery {
         package var lane: UInt16
         /// The sequence of the first record of the first range; that of another is as far behind it as its index is.
         package var firstSequence: UInt64
+        /// That of the last record of the last range.
+        package var lastSequence: UInt64
         /// Which delivery of these messages this is, from 1 on.
         package var attempt: UInt32
         /// Which lease of these messages it is, as their receipts say it.
         package var generation: UInt64
+        /// See `SignedReceipt`.
+        package var signature: UInt64
         /// When the lease ends; `never` where that is with the attachment.
         package var deadline: Timestamp
 
@@ -176,16 +180,30 @@ package struct BatchDelivery {
             subscription: SubscriptionID,
             lane: UInt16,
             firstSequence: UInt64,
+            lastSequence: UInt64,
             attempt: UInt32,
             generation: UInt64,
+            signature: UInt64,
             deadline: Timestamp
         ) {
             self.subscription = subscription
             self.lane = lane
             self.firstSequence = firstSequence
+            self.lastSequence = lastSequence
             self.attempt = attempt
             self.generation = generation
+            self.signature = signature
             self.deadline = deadline
+        }
+
+        /// The receipt of one of these messages.
+        package func receipt(_ sequence: UInt64) -> SignedReceipt {
+            SignedReceipt(
+                Receipt(subscription: subscription, lane: lane, sequence: sequence, generation: generation),
+                first: firstSequence,
+                last: lastSequence,
+                signature: signature
+            )
         }
     }
 }

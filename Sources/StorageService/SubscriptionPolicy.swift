@@ -146,6 +146,24 @@ package struct Receipt: Sendable, Hashable {
     }
 }
 
+/// A receipt as it is given out: with what shows that it was, so that nobody settles what was never delivered to
+/// anybody he knows.
+package struct SignedReceipt: Sendable, Hashable {
+    package var receipt: Receipt
+    /// The sequences that were leased together with it, from the first to the last.
+    package var first: UInt64
+    package var last: UInt64
+    /// Over subscription, lane, generation and the two sequences, with a secret of the store.
+    package var signature: UInt64
+
+    package init(_ receipt: Receipt, first: UInt64, last: UInt64, signature: UInt64) {
+        self.receipt = receipt
+        self.first = first
+        self.last = last
+        self.signature = signature
+    }
+}
+
 /// Where a subscription goes on.
 package enum SeekTarget: Sendable, Equatable {
     case first

@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "native_client"))
 import sluice_native as native  # noqa: E402
 
 LEASE_LOST = 0x7004
+DENIED = 0x5002
 SECOND = 1_000_000
 
 
@@ -186,6 +187,10 @@ def test_receipts_settle_from_another_connection(connect, client, topic, jobs):
     first = connect()
     receipts = [message.receipt for message in first.consumer(jobs, receipts=True).take(3)]
     first.close()
+    # Another message's sequence, another generation, another signature: none of them was ever given out.
+    genuine = receipts[0]
+    forged = [genuine[:place] + (genuine[place] + 3,) + genuine[place + 1:] for place in (2, 3, 6)]
+    assert client.settle(forged) == [DENIED] * 3
     assert client.settle(receipts[:2]) == [0, 0]
     assert client.settle(receipts[:1]) == [LEASE_LOST]
     assert client.settle(receipts[2:], "RELEASE", struct.pack("<BQ", 0, 0)) == [0]

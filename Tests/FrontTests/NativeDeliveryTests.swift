@@ -336,9 +336,10 @@ struct NativeDeliveryTests {
             let producer = try await client.producer(to: "later")
             var message = OutgoingMessage("soon")
             let now = UInt64(Date().timeIntervalSince1970 * 1_000_000)
-            message.properties.deliverAtMicroseconds = now + 300_000
+            message.properties.deliverAtMicroseconds = now + 2_000_000
             let soon = try await producer.send(message)
             message.body = Array("never".utf8)
+            message.properties.deliverAtMicroseconds = now + 3_600_000_000
             let never = try await producer.send(message)
             #expect(soon.isWaiting && never.isWaiting)
             let id = try #require(never.scheduledID)
@@ -351,7 +352,7 @@ struct NativeDeliveryTests {
             }
             let out = try await client.fetch(topic: "later", offset: 0, wait: .seconds(10))
             #expect(out.batches.flatMap { $0.map(\.text) } == ["soon"])
-            #expect(out.batches.first?.first { _ in true }?.properties.deliverAtMicroseconds == now + 300_000)
+            #expect(out.batches.first?.first { _ in true }?.properties.deliverAtMicroseconds == now + 2_000_000)
             await producer.close()
         }
     }

@@ -297,7 +297,9 @@ private let samples: [Sample] = [
         "SETTLE_RECEIPTS",
         SettleReceiptsBody(
             settlement: .release(delay: 5, countsAttempt: false),
-            receipts: [.init(subscription: 1, lane: 2, sequence: 3, generation: 4)]
+            receipts: [
+                .init(subscription: 1, lane: 2, sequence: 3, generation: 4, first: 3, last: 7, signature: 9)
+            ]
         )
     ) {
         $0.write(to: &$1)
@@ -323,7 +325,9 @@ private let samples: [Sample] = [
         "SETTLE_IN_TRANSACTION",
         SettleInTransactionBody(
             transaction: 7,
-            receipts: [.init(subscription: 1, lane: 2, sequence: 3, generation: 4)]
+            receipts: [
+                .init(subscription: 1, lane: 2, sequence: 3, generation: 4, first: 3, last: 7, signature: 9)
+            ]
         )
     ) {
         $0.write(to: &$1)
@@ -514,7 +518,9 @@ struct BodyTests {
             firstSequence: 5,
             deadline: 6,
             creditBytes: 7,
-            generation: 8
+            generation: 8,
+            lastSequence: 9,
+            signature: 10
         )
         let body = bytes {
             $0.writeMultipleIntegers(UInt16(9), DeliverHead.hasLease, UInt32(1), endianness: .little)

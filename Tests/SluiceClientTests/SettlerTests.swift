@@ -12,6 +12,8 @@ struct SettlerTests {
         attempt: 3,
         generation: 5 << 32 | 1,
         firstSequence: 100,
+        lastSequence: 199,
+        signature: .max,
         firstIndex: 10,
         deadline: .max
     )
@@ -103,7 +105,7 @@ struct SettlerTests {
     func texts() {
         let receipt = terms.receipt(77)
         #expect(DeliveryReceipt(receipt.description) == receipt)
-        for text in ["", "1-2-3", "1-2-3-4-5", "1-2-3-zz", "1-fffff-3-4", "-1-2-3-4"] {
+        for text in ["", "1-2-3-4", "1-2-3-4-5-6-7-8", "1-2-3-4-5-6-zz", "1-fffff-3-4-5-6-7", "-1-2-3-4-5-6-7"] {
             #expect(DeliveryReceipt(text) == nil, "\(text)")
         }
         let id = ScheduledMessageID(position: 1 << 40, record: 9)

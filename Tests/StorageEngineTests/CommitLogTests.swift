@@ -259,7 +259,7 @@ struct LogScannerTests {
         let (old, _) = try syncedLog()
         for (identity, from) in [(UInt32(7), UInt64(2)), (8, 1)] {
             let bench = LogBench(identity: identity)
-            try bench.append(100)
+            try bench.append(1_100)
             bench.sync()
             // Segment 1 is prepared, from blocks of another segment of this log, or of the same of another log.
             let content = try old.device.bytes(of: from, offset: 0, length: 4_096)

@@ -93,6 +93,15 @@ struct IndexTests {
                 partition: partition.partition
             )
         }
+        let key = IndexFile.Key(segment: 0, epoch: 5)
+        state.files.insert(key, segments: [0, 1])
+        state.files.added(key)
+        let copy = IndexFileTable.Copy(position: 512, segment: 0, recordBytes: 88, fileOffset: 32, length: 32)
+        state.files.noteCopy(key, copy, isLast: true)
+        for position in [64, 8_192, 640] as [UInt64] {
+            let home = Relocations.Home(position: position + 100_000, recordBytes: 96, segment: position / 4_096 + 7)
+            state.relocations.insert(position, origin: position / 4_096, base: position / 4_096 * 4_096, home: home)
+        }
         state.epoch = 5
         state.lastTime = Timestamp(rawValue: 9_000)
         state.nextTopic = 40
@@ -139,7 +148,7 @@ struct IndexTests {
             .leasedUntil(60..<61, Timestamp(rawValue: 8_888)),
         ]
         for change in changes { lane.delivery.apply(change, epoch: 4) }
-        lane.advanced(inbox)
+        lane.advanced(inbox, IndexFileTable())
         let transaction = TransactionID(rawValue: 5)
         let specification = TransactionSpecification(owner: "o", checkAfterMicroseconds: 7, checks: 3)
         state.apply(

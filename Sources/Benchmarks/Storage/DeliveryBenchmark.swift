@@ -23,6 +23,9 @@ struct DeliveryBenchmark: ParsableCommand {
     @Option(help: "Idle inboxes whose memory is measured; 0 leaves that out.")
     var idle = 0
 
+    @Option(help: "Messages to inboxes that nobody reads, one by one; 0 leaves that out.")
+    var unread = 0
+
     @Option(help: "Only cases whose name holds this.")
     var only = ""
 
@@ -62,6 +65,9 @@ struct DeliveryBenchmark: ParsableCommand {
                     try measure("fresh messages, \(source)") { try drain($0, inbox: isInbox, batch: 256) }
                     try measure("backlog of \(backlog), \(source)") { try drainBacklog($0, inbox: isInbox) }
                 }
+            }
+            if unread > 0 {
+                try measure("\(unread) messages to \(inboxes) inboxes that nobody reads") { try fanOutUnread($0) }
             }
             if idle > 0 { try measure("\(idle) idle inboxes") { try idleInboxes($0) } }
         }
@@ -240,6 +246,26 @@ struct DeliveryBenchmark: ParsableCommand {
         var result = Measurement(messages: received, interval, LatencyHistogram())
         result.residentKiB = probe.residentKiB
         result.faults = received - sent * inboxes
+        return result
+    }
+
+    /// What waits for many: each message costs an index entry in every inbox, and its memory must not grow with them.
+    private func fanOutUnread(_ engine: EngineDriver) throws -> Measurement {
+        let partition = try topic(engine)
+        for index in 0..<inboxes { try subscribe(engine, "i\(index)", partition, inbox: true) }
+        let bytes = makeBatch(1)
+        let probe = ProcessProbe(pid: getpid())
+        let start = probe.read()
+        for part in 1...8 {
+            fill(engine, partition, bytes, batches: unread / 8)
+            progress("\(unread / 8 * part * inboxes) unread messages: \(probe.residentKiB >> 10) MiB")
+        }
+        var result = Measurement(
+            messages: unread / 8 * 8 * inboxes,
+            .init(from: start, to: probe.read()),
+            LatencyHistogram()
+        )
+        result.residentKiB = probe.residentKiB
         return result
     }
 

@@ -1,6 +1,12 @@
 import CSluiceShims
 import Glibc
 import StorageEngine
+import Synchronization
+
+/// What removed segments that are kept for reuse take.
+final class SpareBytes: Sendable {
+    let value = Atomic<Int>(0)
+}
 
 /// Makes segments and takes the removed ones' blocks over. Belongs to the background thread.
 struct SegmentMaker: ~Copyable {
@@ -16,13 +22,17 @@ struct SegmentMaker: ~Copyable {
 
     private let path: String
     private let directory: SystemFile
-    private var spares: [Spare] = []
+    private let spareBytes: SpareBytes
+    private var spares: [Spare] = [] {
+        didSet { spareBytes.value.store(spares.reduce(0) { $0 + $1.size }, ordering: .relaxed) }
+    }
     private var nextSpare = 0
     /// The size that was asked for last: another one's blocks are of no use.
     private var currentSize: Int?
 
     /// - Parameter leftSpares: names of spares of an earlier run.
-    init(path: String, directory: SystemFile, leftSpares: [String]) {
+    init(path: String, directory: SystemFile, leftSpares: [String], spareBytes: SpareBytes) {
+        self.spareBytes = spareBytes
         self.path = path
         self.directory = directory
         for name in leftSpares {
@@ -33,6 +43,7 @@ struct SegmentMaker: ~Copyable {
                 try? FileSystem.remove(spare)
             }
         }
+        spareBytes.value.store(spares.reduce(0) { $0 + $1.size }, ordering: .relaxed)
     }
 
     /// Makes a segment, durable under its name when this returns.

@@ -112,30 +112,65 @@ package struct LaneRanges {
 /// | 4 | u16 | lane |
 /// | 6 | u64 | sequence |
 /// | 14 | u64 | generation of the lease |
+/// | 22 | u64 | first sequence of the lease |
+/// | 30 | u64 | last sequence of the lease |
+/// | 38 | u64 | signature of the lease |
 package struct WireReceipt: Hashable, Sendable {
-    package static let byteCount = 22
+    package static let byteCount = 46
 
     package var subscription: UInt32
     package var lane: UInt16
     package var sequence: UInt64
     package var generation: UInt64
+    package var first: UInt64
+    package var last: UInt64
+    package var signature: UInt64
 
-    package init(subscription: UInt32, lane: UInt16, sequence: UInt64, generation: UInt64) {
+    package init(
+        subscription: UInt32,
+        lane: UInt16,
+        sequence: UInt64,
+        generation: UInt64,
+        first: UInt64,
+        last: UInt64,
+        signature: UInt64
+    ) {
         self.subscription = subscription
         self.lane = lane
         self.sequence = sequence
         self.generation = generation
+        self.first = first
+        self.last = last
+        self.signature = signature
     }
 
     package init?(_ reader: inout WireReader) {
         guard let subscription = reader.u32(), let lane = reader.u16(), let sequence = reader.u64(),
-            let generation = reader.u64()
+            let generation = reader.u64(), let first = reader.u64(), let last = reader.u64(),
+            let signature = reader.u64()
         else { return nil }
-        self.init(subscription: subscription, lane: lane, sequence: sequence, generation: generation)
+        self.init(
+            subscription: subscription,
+            lane: lane,
+            sequence: sequence,
+            generation: generation,
+            first: first,
+            last: last,
+            signature: signature
+        )
     }
 
     package func write(to buffer: inout ByteBuffer) {
-        buffer.writeMultipleIntegers(subscription, lane, sequence, generation, endianness: .little)
+        buffer.writeMultipleIntegers(
+            subscription,
+            lane,
+            sequence,
+            generation,
+            first,
+            last,
+            signature,
+            endianness: .little
+        )
     }
 
     static func readList(_ reader: inout WireReader) -> [WireReceipt]? {

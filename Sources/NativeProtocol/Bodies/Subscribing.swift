@@ -154,7 +154,7 @@ package struct Credit: Equatable, Sendable {
     }
 }
 
-/// How to settle what a delivery brings: 48 bytes of it.
+/// How to settle what a delivery brings: 64 bytes of it.
 ///
 /// | offset | size | field |
 /// |---|---|---|
@@ -166,8 +166,10 @@ package struct Credit: Equatable, Sendable {
 /// | 24 | u64 | when the lease ends, µs since 1970; the largest number where that is with the attachment |
 /// | 32 | u32, u32 | bytes of credit that it takes; reserved, 0 |
 /// | 40 | u64 | generation of the lease, for receipts |
+/// | 48 | u64 | sequence of the last record that is meant |
+/// | 56 | u64 | signature, for receipts |
 package struct WireLease: Equatable, Sendable {
-    package static let byteCount = 48
+    package static let byteCount = 64
 
     package var subscription: UInt32
     package var topic: UInt32
@@ -177,6 +179,8 @@ package struct WireLease: Equatable, Sendable {
     package var deadline: UInt64
     package var creditBytes: UInt32
     package var generation: UInt64
+    package var lastSequence: UInt64
+    package var signature: UInt64
 
     package init(
         subscription: UInt32,
@@ -186,7 +190,9 @@ package struct WireLease: Equatable, Sendable {
         firstSequence: UInt64,
         deadline: UInt64,
         creditBytes: UInt32,
-        generation: UInt64
+        generation: UInt64,
+        lastSequence: UInt64,
+        signature: UInt64
     ) {
         self.subscription = subscription
         self.topic = topic
@@ -196,6 +202,8 @@ package struct WireLease: Equatable, Sendable {
         self.deadline = deadline
         self.creditBytes = creditBytes
         self.generation = generation
+        self.lastSequence = lastSequence
+        self.signature = signature
     }
 
     /// Reads from exactly `byteCount` bytes.
@@ -208,22 +216,31 @@ package struct WireLease: Equatable, Sendable {
         deadline = bytes.load64(24)
         creditBytes = bytes.load32(32)
         generation = bytes.load64(40)
+        lastSequence = bytes.load64(48)
+        signature = bytes.load64(56)
     }
 
     package func write(to buffer: inout ByteBuffer) {
-        buffer.writeMultipleIntegers(
-            subscription,
-            topic,
-            lane,
-            UInt16(0),
-            attempt,
-            firstSequence,
-            deadline,
-            creditBytes,
-            UInt32(0),
-            generation,
-            endianness: .little
-        )
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.byteCount) { bytes in
+            store(UnsafeMutableRawBufferPointer(rebasing: bytes[..<Self.byteCount]))
+            return Self.byteCount
+        }
+    }
+
+    /// Stores it into exactly `byteCount` bytes.
+    package func store(_ bytes: UnsafeMutableRawBufferPointer) {
+        bytes.store32(subscription, at: 0)
+        bytes.store32(topic, at: 4)
+        bytes.store16(lane, at: 8)
+        bytes.store16(0, at: 10)
+        bytes.store32(attempt, at: 12)
+        bytes.store64(firstSequence, at: 16)
+        bytes.store64(deadline, at: 24)
+        bytes.store32(creditBytes, at: 32)
+        bytes.store32(0, at: 36)
+        bytes.store64(generation, at: 40)
+        bytes.store64(lastSequence, at: 48)
+        bytes.store64(signature, at: 56)
     }
 }
 
@@ -234,7 +251,7 @@ package struct WireLease: Equatable, Sendable {
 /// | 0 | u16 | partition |
 /// | 2 | u16 | flags: 1 = a lease follows |
 /// | 4 | u32 | number of ranges; 0 where every record is meant |
-/// | 8 | 48 | the lease, where the flag says so |
+/// | 8 | 64 | the lease, where the flag says so |
 /// | … | 8 each | ranges: u32 first index, u32 last index, both included |
 /// | … | … | the batch |
 package struct DeliverHead {

@@ -79,6 +79,17 @@ package struct FrameHeader: Equatable, Sendable {
     package var kind: FrameKind? { FrameKind(rawValue: rawKind) }
     package var opcode: Opcode? { Opcode(rawValue: rawOpcode) }
 
+    /// Stores the header of a frame whose body is known to have `bodyBytes` at the beginning of its place.
+    @inline(__always)
+    package func store(bodyBytes: Int, _ frame: UnsafeMutableRawBufferPointer) {
+        frame.store32(UInt32(truncatingIfNeeded: bodyBytes + Self.smallestLength), at: 0)
+        frame[4] = rawKind
+        frame[5] = flags.rawValue
+        frame.store16(rawOpcode, at: 6)
+        frame.store32(correlation, at: 8)
+        frame.store32(handle, at: 12)
+    }
+
     /// Writes the header of a frame whose body is known to have `bodyBytes`.
     package func write(bodyBytes: Int, to buffer: inout ByteBuffer) {
         buffer.writeMultipleIntegers(

@@ -42,6 +42,12 @@ package struct CreditLedger: Equatable, Sendable {
         passedBytes = passedBytes.subtractingReportingOverflow(Int64(clamping: bytes)).partialValue
     }
 
+    /// Whether there is something to pass on now.
+    package var isDue: Bool {
+        Self.portion(passedMessages, heldMessages, portionMessages) > 0
+            || Self.portion(passedBytes, heldBytes, portionBytes) > 0
+    }
+
     /// What to pass on now; nil where there is nothing, or what storage has is more than half a portion.
     package mutating func takePortion() -> (messages: UInt64, bytes: UInt64)? {
         let messages = Self.portion(passedMessages, heldMessages, portionMessages)

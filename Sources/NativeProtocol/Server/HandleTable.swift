@@ -1,12 +1,20 @@
 /// The producers or subscriptions that a connection has open: a handle is a place in an array, and how often the place
-/// was used, so that a late frame for a closed one does not meet its successor. Handle 0 is never given.
+/// was used, so that a late frame for a closed one does not meet its successor. Handle 0 is never given. What every
+/// delivery and settlement asks for is inlinable, so that it is specialised in other modules too.
 package struct HandleTable<Value> {
-    private struct Slot {
-        var generation: UInt16
-        var value: Value?
+    @usableFromInline
+    struct Slot {
+        @usableFromInline var generation: UInt16
+        @usableFromInline var value: Value?
+
+        @usableFromInline
+        init(generation: UInt16, value: Value?) {
+            self.generation = generation
+            self.value = value
+        }
     }
 
-    private var slots: [Slot] = []
+    @usableFromInline var slots: [Slot] = []
     private var free: [UInt16] = []
     private let limit: Int
     package private(set) var count = 0
@@ -31,9 +39,9 @@ package struct HandleTable<Value> {
     }
 
     /// The place of a handle that is open; nil for every other.
-    @inline(__always)
+    @inlinable
     package func place(_ handle: UInt32) -> Int? {
-        let index = Int(handle & 0xFFFF) - 1
+        let index = HandlePlace.of(handle)
         guard index >= 0, index < slots.count, slots[index].generation == UInt16(handle >> 16),
             slots[index].value != nil
         else { return nil }
@@ -48,9 +56,9 @@ package struct HandleTable<Value> {
 
     /// The value at a place; nil where there is none.
     package subscript(place index: Int) -> Value? {
-        @inline(__always)
+        @inlinable
         get { index >= 0 && index < slots.count ? slots[index].value : nil }
-        @inline(__always)
+        @inlinable
         _modify {
             var none: Value?
             if index >= 0, index < slots.count { yield &slots[index].value } else { yield &none }
@@ -70,4 +78,11 @@ package struct HandleTable<Value> {
     private static func handle(_ place: UInt16, _ generation: UInt16) -> UInt32 {
         UInt32(generation) << 16 | (UInt32(place) + 1)
     }
+}
+
+/// Where a handle stands in its table.
+package enum HandlePlace {
+    /// -1 for the handle 0.
+    @inlinable
+    package static func of(_ handle: UInt32) -> Int { Int(handle & 0xFFFF) - 1 }
 }

@@ -136,15 +136,15 @@ extension DeliveryModel {
 
     private func verifyBindings(_ subscription: ModelSubscription, _ found: DeliveryObservation) {
         guard subscription.isInbox, let seen = found.bindings[subscription.name] else { return }
-        let filters = Set(seen.map(\.pattern))
+        let filters = Set(seen)
         for bound in subscription.bindings
         where bound.addedBy != Self.never && bound.removed.serial == Self.never && !bound.isUncertain {
-            check(filters.contains(bound.filter), "\(subscription.name) has lost a binding")
+            check(filters.contains(bound.binding), "\(subscription.name) has lost a binding")
         }
         for filter in filters {
             check(
                 subscription.bindings.contains {
-                    $0.filter == filter && $0.removedBy == Self.never && $0.added.serial != Self.never
+                    $0.binding == filter && $0.removedBy == Self.never && $0.added.serial != Self.never
                 },
                 "\(subscription.name) has a binding that it should not have"
             )
@@ -350,13 +350,13 @@ extension DeliveryModel {
 
     private func adoptBindings(_ subscription: ModelSubscription, _ found: DeliveryObservation) {
         guard subscription.isInbox else { return }
-        let filters = Set((found.bindings[subscription.name] ?? []).map(\.pattern))
+        let filters = Set(found.bindings[subscription.name] ?? [])
         for index in subscription.bindings.indices where subscription.bindings[index].removedBy == Self.never {
             guard subscription.bindings[index].added.serial != Self.never else { continue }
             let isLast = !subscription.bindings[(index + 1)...].contains {
-                $0.filter == subscription.bindings[index].filter && $0.added.serial != Self.never
+                $0.binding == subscription.bindings[index].binding && $0.added.serial != Self.never
             }
-            if filters.contains(subscription.bindings[index].filter), isLast {
+            if filters.contains(subscription.bindings[index].binding), isLast {
                 if subscription.bindings[index].addedBy == Self.never { subscription.bindings[index].addedBy = serial }
                 subscription.bindings[index].removed.serial = Self.never
             } else if subscription.bindings[index].removed.serial == Self.never {

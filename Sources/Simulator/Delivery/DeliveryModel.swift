@@ -76,6 +76,12 @@ final class DeliveryModel {
         let name: [UInt8]
         let key: [UInt8]?
         let tag: String?
+        /// The user property `number`.
+        let number: Int?
+        /// It has a message id, which nothing else has.
+        let hasID: Bool
+        let lookUpKey: Int?
+        let isRetained: Bool
         let priority: UInt8
         let expiry: Timestamp?
         /// Not to be seen before.
@@ -192,7 +198,7 @@ final class DeliveryModel {
             if known.isAtMostOnce, !subscription.policy.takesAtMostOnce { return .never }
             let isExact = batch.kind == .plain
             var isPossible = false
-            for binding in subscription.bindings where NameFilter.matches(binding.filter, name: known.name) {
+            for binding in subscription.bindings where binding.binding.routes(known) {
                 let isAdded = isExact ? binding.added.serial < known.routedFrom : binding.addedBy < known.routedFrom
                 let isRemoved =
                     isExact ? binding.removed.serial < known.routedTo : binding.removed.serial <= known.routedTo

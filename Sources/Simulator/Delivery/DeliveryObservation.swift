@@ -63,6 +63,8 @@ extension DeliverySimulation {
             let partition = PartitionID(topic: topic.id, index: 0)
             try readAll(partition, topic, end: topic.partitions[0].nextOffset, session, &found)
         }
+        try checkLookUps(session, found)
+        try checkLastValues(session, found)
         shard.closeSession(session)
         called()
         return found

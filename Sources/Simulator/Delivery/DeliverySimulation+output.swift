@@ -6,6 +6,8 @@ package import StorageService
 extension DeliverySimulation: ShardOutput {
     package func warning(_ text: String) {
         note("warning: \(text)")
+        // What was refused before anybody wanted it is waited for from now on.
+        if text.contains("cannot be read") { readWasRefused() }
         model.check(
             faults.hasFailedLog || faults.failsReads,
             "a warning although nothing had happened to the disk: \(text)"
@@ -129,7 +131,8 @@ extension DeliverySimulation: ShardOutput {
                 lane: lease.lane,
                 message: message,
                 sequence: sequence,
-                lease: lease.generation
+                lease: lease.generation,
+                terms: lease
             )
             if consumer.isDraining { toAccept.append(item) } else { held.append(item) }
         }

@@ -63,6 +63,10 @@ extension DeliverySimulation {
             let key: [UInt8]? = hasKeys && random.percent(80) ? [UInt8.random(in: 97...100, using: &random)] : nil
             let priority = random.percent(40) ? UInt8.random(in: 0...9, using: &random) : nil
             let tag = random.percent(40) ? (random.percent(60) ? "red" : "blue") : nil
+            let number = random.percent(50) ? Int.random(in: 0...3, using: &random) : nil
+            let hasID = random.percent(20)
+            let lookUpKey = random.percent(20) ? Int.random(in: 0...5, using: &random) : nil
+            let isRetained = random.percent(20)
             let expiry =
                 kind == .plain && random.percent(8)
                 ? scheduler.now.advanced(byMicroseconds: .random(in: 1_000...100_000, using: &random)) : nil
@@ -76,6 +80,9 @@ extension DeliverySimulation {
             if let tag { properties.append(.tag, tag) }
             if let expiry { properties.append(.expiry, number: expiry.rawValue) }
             if let due { properties.append(.deliverAt, number: due.rawValue) }
+            if hasID { properties.append(.messageID, Self.messageID(model.messages.count)) }
+            if let lookUpKey { properties.append(.key, Self.key(lookUpKey)) }
+            if let number { properties.appendUser(name: "number", value: String(number)) }
             let name = Array((known.name + (routingKey.isEmpty ? "" : "/" + routingKey)).utf8)
             let routingBytes = Array(routingKey.utf8)
             let keyBytes = key ?? []
@@ -88,6 +95,7 @@ extension DeliverySimulation {
                             fields.properties = properties
                             if !routingBytes.isEmpty { fields.routingKey = routingBytes }
                             if key != nil { fields.orderingKey = keyBytes }
+                            fields.isRetained = isRetained
                             if isAtMostOnce { fields.deliveryClass = .atMostOnce }
                             fields.born = scheduler.now
                             builder.append(fields)
@@ -102,6 +110,10 @@ extension DeliverySimulation {
                     name: name,
                     key: key,
                     tag: tag,
+                    number: number,
+                    hasID: hasID,
+                    lookUpKey: lookUpKey,
+                    isRetained: isRetained,
                     priority: priority ?? 0,
                     expiry: expiry,
                     due: kind == .scheduled ? due ?? scheduler.now : nil,
@@ -125,6 +137,9 @@ extension DeliverySimulation {
         )
         return id
     }
+
+    static func messageID(_ message: Int) -> String { "id-\(message)" }
+    static func key(_ number: Int) -> String { "key-\(number)" }
 
     // MARK: Withdrawing
 

@@ -48,7 +48,8 @@ extension DeliverySimulation {
     /// Everything in memory: nothing has to be read from the disk.
     var isAllInMemory: Bool {
         guard lives == Lives(), let shard else { return false }
-        // The index of a segment that is full goes to a file.
+        // The index of a segment that is full goes to a file, and what is too much of a newer one.
+        guard shard.indexIsInMemory else { return false }
         let end = shard.health.end.rawValue + UInt64(shardOptions.blockBytes)
         return end < UInt64(min(shardOptions.tailCacheBytes, shardOptions.segmentBytes))
     }

@@ -84,25 +84,33 @@ extension DeliverySimulation {
         case .createSubscription(let subscription):
             switch subscription.source {
             case .inbox(let bindings):
-                "create inbox \(subscription.name) for \(bindings.map { String(decoding: $0.pattern, as: UTF8.self) }), \(text(subscription.policy))"
+                "create inbox \(subscription.name) for \(bindings.map(text)), \(text(subscription.policy))"
             case .cursor(let topic, let start):
                 "create \(subscription.name) of topic \(topic.rawValue) from \(start), \(text(subscription.policy))"
             }
         case .updateSubscription(let name, let policy): "update \(name): \(text(policy))"
-        case .bind(let name, let binding): "bind \(name) to \(String(decoding: binding.pattern, as: UTF8.self))"
-        case .unbind(let name, let binding): "unbind \(name) from \(String(decoding: binding.pattern, as: UTF8.self))"
+        case .bind(let name, let binding): "bind \(name) to \(text(binding))"
+        case .unbind(let name, let binding): "unbind \(name) from \(text(binding))"
         case .settle(let receipts, let settlement):
-            "settle \(receipts.map { "\($0.subscription.rawValue):\($0.lane)/\($0.sequence)#\($0.generation >> 32).\($0.generation & 0xFFFF_FFFF)" }), \(settlement)"
+            "settle \(receipts.map { "\($0.receipt.subscription.rawValue):\($0.receipt.lane)/\($0.receipt.sequence)#\($0.receipt.generation >> 32).\($0.receipt.generation & 0xFFFF_FFFF)" }), \(settlement)"
         case .settleInTransaction(let id, let receipts):
-            "stage in \(id.rawValue) \(receipts.map { "\($0.subscription.rawValue):\($0.lane)/\($0.sequence)#\($0.generation >> 32).\($0.generation & 0xFFFF_FFFF)" })"
+            "stage in \(id.rawValue) \(receipts.map { "\($0.receipt.subscription.rawValue):\($0.receipt.lane)/\($0.receipt.sequence)#\($0.receipt.generation >> 32).\($0.receipt.generation & 0xFFFF_FFFF)" })"
         default: "\(request)"
         }
+    }
+
+    private static func text(_ binding: Binding) -> String {
+        let arguments = binding.arguments.map { argument in
+            let value = argument.value.map { String(decoding: $0, as: UTF8.self) }
+            return "\(String(decoding: argument.name, as: UTF8.self))=\(value ?? "any")"
+        }
+        return "\(binding.kind) \(binding.topic) '\(String(decoding: binding.pattern, as: UTF8.self))' \(arguments)"
     }
 
     private static func text(_ policy: SubscriptionPolicy) -> String {
         """
         \(policy.consumers), lease \(policy.leaseMicroseconds), attempts \(policy.maxAttempts), \(policy.backoff?.description ?? "no back-off"), \
-        dead \(policy.deadLetterTopic ?? "none"), tags '\(policy.tags)', names '\(String(decoding: policy.nameFilter, as: UTF8.self))', \
+        dead \(policy.deadLetterTopic ?? "none"), selector '\(policy.selector)', tags '\(policy.tags)', names '\(String(decoding: policy.nameFilter, as: UTF8.self))', \
         window \(policy.window), \(policy.isDurable ? "durable" : "transient"), TTL \(policy.messageTTLMicroseconds), \
         limits \(policy.maxMessages)/\(policy.maxBytes) \(policy.overflow), priorities \(policy.maxPriority), \
         at most once \(policy.takesAtMostOnce)
@@ -191,6 +199,7 @@ extension DeliverySimulation {
             policy.tags = random.percent(50) ? "red" : ""
             policy.nameFilter = Array((random.percent(50) ? "+/a/#" : "").utf8)
         }
+        if random.percent(20) { policy.selector = pick(SimulatedSelector.all) ?? "" }
         guard isInbox else { return policy }
         policy.isDurable = random.percent(85)
         policy.maxPriority = random.percent(40) ? .random(in: 1...9, using: &random) : 0
@@ -230,12 +239,15 @@ extension DeliverySimulation {
         let source: SubscriptionSpecification.Source
         let known: ModelSubscription
         if isInbox {
-            let filters = (0..<Int.random(in: 0...2, using: &random)).compactMap { _ in pick(Self.filters) }
-            let bindings = Array(Set(filters)).sorted().map { Binding(filter: $0) }
+            var bindings: [Binding] = []
+            for _ in 0..<Int.random(in: 0...2, using: &random) {
+                let binding = someBinding()
+                if !bindings.contains(binding) { bindings.append(binding) }
+            }
             source = .inbox(bindings: bindings)
             let moment = model.moment()
             known = ModelSubscription(number: number, name: name, source: .inbox, policy: policy, submitted: moment)
-            known.bindings = bindings.map { ModelSubscription.Bound(filter: $0.pattern, added: moment) }
+            known.bindings = bindings.map { ModelSubscription.Bound(binding: $0, added: moment) }
             if !policy.isDurable { known.ownerSession = session }
         } else {
             guard
@@ -272,14 +284,40 @@ extension DeliverySimulation {
         send(.deleteSubscription(name: subscription.name), .deleteSubscription(subscription.number))
     }
 
+    private func someBinding() -> Binding {
+        if random.percent(60) { return Binding(filter: pick(Self.filters) ?? "#") }
+        let kind = pick([Binding.Kind.direct, .topic, .fanout, .headers]) ?? .fanout
+        // Nothing of the whole tree that dead letters match.
+        let isWhole = (kind == .direct || kind == .topic) && random.percent(25)
+        let topic = isWhole ? "amq.topic" : pick(Self.topicNames) ?? "t0"
+        let key =
+            switch kind {
+            case .direct: pick(isWhole ? ["t0.a", "t2.deep.x", "t1"] : ["a", "a.b", "", "x"]) ?? ""
+            case .topic:
+                pick(isWhole ? ["t0.#", "*.a", "t2.deep.*", "t1.#.b"] : ["#", "*", "a.*", "#.d", "*.c.#", "a"]) ?? "#"
+            default: ""
+            }
+        var arguments: [Binding.Argument] = []
+        if kind == .headers {
+            if random.percent(50) { arguments.append(Self.argument("x-match", pick(["any", "all"]))) }
+            if random.percent(80) { arguments.append(Self.argument("number", pick(["0", "1", nil]) ?? nil)) }
+            if random.percent(20) { arguments.append(Self.argument("absent", nil)) }
+        }
+        return Binding(kind: kind, topic: topic, pattern: Array(key.utf8), arguments: arguments)
+    }
+
+    private static func argument(_ name: String, _ value: String?) -> Binding.Argument {
+        Binding.Argument(name: Array(name.utf8), value: value.map { Array($0.utf8) })
+    }
+
     private func bind() {
-        guard let subscription = usable({ $0.isInbox }), let filter = pick(Self.filters) else { return }
-        let bytes = Array(filter.utf8)
-        guard !subscription.bindings.contains(where: { $0.filter == bytes && $0.removedBy == DeliveryModel.never })
+        guard let subscription = usable({ $0.isInbox }) else { return }
+        let binding = someBinding()
+        guard !subscription.bindings.contains(where: { $0.binding == binding && $0.removedBy == DeliveryModel.never })
         else { return }
-        subscription.bindings.append(ModelSubscription.Bound(filter: bytes, added: model.moment()))
+        subscription.bindings.append(ModelSubscription.Bound(binding: binding, added: model.moment()))
         send(
-            .bind(name: subscription.name, Binding(filter: filter)),
+            .bind(name: subscription.name, binding),
             .bind(subscription.number, subscription.bindings.count - 1)
         )
     }
@@ -304,6 +342,9 @@ extension DeliverySimulation {
         guard let subscription = usable() else { return }
         var policy = subscription.policy
         vary(&policy, isInbox: subscription.isInbox)
+        if random.percent(30), policy.consumers == .shared || policy.consumers == .orderedByKey {
+            policy.consumers = policy.consumers == .shared ? .orderedByKey : .shared
+        }
         // What was delivered as often as it may be under the old one may be gone already.
         for entry in subscription.entries.values where entry.isOpen && subscription.isSpent(entry) {
             subscription.entries[entry.message]?.isVague = true
@@ -592,5 +633,9 @@ extension DeliverySimulation {
 }
 
 extension DeliverySimulation.Held {
-    var receipt: Receipt { Receipt(subscription: id, lane: lane, sequence: sequence, generation: lease) }
+    /// What is not a delivery has one that nobody gave out.
+    var receipt: SignedReceipt {
+        let receipt = Receipt(subscription: id, lane: lane, sequence: sequence, generation: lease)
+        return terms?.receipt(sequence) ?? SignedReceipt(receipt, first: sequence, last: sequence, signature: 0)
+    }
 }

@@ -84,6 +84,8 @@ package final class DeliverySimulation: ShardHost {
         let message: Int
         let sequence: UInt64
         let lease: UInt64
+        /// Nil where it stands for all that a consumer has.
+        var terms: BatchDelivery.Lease?
     }
 
     /// A request that has not been answered.

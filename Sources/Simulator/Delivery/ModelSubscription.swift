@@ -9,7 +9,7 @@ final class ModelSubscription {
     }
 
     struct Bound {
-        let filter: [UInt8]
+        let binding: Binding
         var added: DeliveryModel.Moment
         /// It was there by then.
         var addedBy = DeliveryModel.never
@@ -17,7 +17,6 @@ final class ModelSubscription {
         var removedBy = DeliveryModel.never
         /// Nobody said whether it is there.
         var isUncertain = false
-        var binding: Binding { Binding(kind: .filter, pattern: filter) }
     }
 
     /// One message in it.
@@ -158,7 +157,7 @@ final class ModelSubscription {
     func wants(_ message: DeliveryModel.Message) -> Bool {
         if !policy.nameFilter.isEmpty, !NameFilter.matches(policy.nameFilter, name: message.name) { return false }
         if !policy.tags.isEmpty, policy.tags != message.tag { return false }
-        return true
+        return SimulatedSelector.matches(policy.selector, message)
     }
 
     func lane(of message: DeliveryModel.Message) -> UInt16? {

@@ -292,4 +292,10 @@ extension SimulatedDisk {
     package func removeFile(_ name: String) {
         requests.append(.removeFile(name))
     }
+
+    package func space() -> DeviceSpace? {
+        // A fault that takes all room at once is met by asking for some.
+        guard faults.capacity > 0, faults.capacity < .max else { return nil }
+        return DeviceSpace(total: faults.capacity, available: max(0, faults.capacity - image.usedBytes))
+    }
 }

@@ -116,6 +116,8 @@ package class ShardHost {
         options.segmentBytes = (8 << 10) << Int.random(in: 0...4, using: &random)
         options.blockBytes = (4 << 10) << Int.random(in: 0...2, using: &random)
         options.tailCacheBytes = (4 << 10) << Int.random(in: 0...5, using: &random)
+        options.indexMemoryBytes = 128 << (options.tailCacheBytes.trailingZeroBitCount - 11)
+        options.entriesPerRun = 2
         options.lazySyncMicroseconds = .random(in: 500...20_000, using: &random)
         options.lazySyncBytes = 1 << Int.random(in: 9...16, using: &random)
         options.deliveryBytesPerRound = 1 << Int.random(in: 9...14, using: &random)

@@ -10,6 +10,9 @@ struct LeaseTerms: Sendable {
     var generation: UInt64
     /// Of the record with index `firstIndex` of the batch.
     var firstSequence: UInt64
+    /// Of the last record that is meant.
+    var lastSequence: UInt64
+    var signature: UInt64
     var firstIndex: UInt32
     /// µs since 1970; the largest number where the lease ends with the attachment.
     var deadline: UInt64
@@ -17,7 +20,17 @@ struct LeaseTerms: Sendable {
     func sequence(_ index: UInt32) -> UInt64 { firstSequence &+ UInt64(index) &- UInt64(firstIndex) }
 
     func receipt(_ sequence: UInt64) -> DeliveryReceipt {
-        DeliveryReceipt(WireReceipt(subscription: subscription, lane: lane, sequence: sequence, generation: generation))
+        DeliveryReceipt(
+            WireReceipt(
+                subscription: subscription,
+                lane: lane,
+                sequence: sequence,
+                generation: generation,
+                first: firstSequence,
+                last: lastSequence,
+                signature: signature
+            )
+        )
     }
 }
 

@@ -234,6 +234,8 @@ final class LeaseDriver: LinkParticipant, @unchecked Sendable {
             attempt: lease.attempt,
             generation: lease.generation,
             firstSequence: lease.firstSequence,
+            lastSequence: lease.lastSequence,
+            signature: lease.signature,
             firstIndex: ranges?.first?.lowerBound ?? 0,
             deadline: lease.deadline
         )

@@ -42,21 +42,34 @@ public struct DeliveryReceipt: Sendable, Hashable, LosslessStringConvertible {
 
     public init?(_ description: String) {
         let parts = description.split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count == 4, let subscription = UInt32(parts[0], radix: 16), let lane = UInt16(parts[1], radix: 16),
-            let sequence = UInt64(parts[2], radix: 16), let generation = UInt64(parts[3], radix: 16)
+        let numbers = parts.compactMap { UInt64($0, radix: 16) }
+        guard parts.count == 7, numbers.count == 7, let subscription = UInt32(exactly: numbers[0]),
+            let lane = UInt16(exactly: numbers[1])
         else { return nil }
-        wire = WireReceipt(subscription: subscription, lane: lane, sequence: sequence, generation: generation)
+        wire = WireReceipt(
+            subscription: subscription,
+            lane: lane,
+            sequence: numbers[2],
+            generation: numbers[3],
+            first: numbers[4],
+            last: numbers[5],
+            signature: numbers[6]
+        )
     }
 
     public var description: String {
-        func hex(_ number: some BinaryInteger) -> String { String(number, radix: 16) }
-        return "\(hex(wire.subscription))-\(hex(wire.lane))-\(hex(wire.sequence))-\(hex(wire.generation))"
+        let numbers = [
+            UInt64(wire.subscription), UInt64(wire.lane), wire.sequence, wire.generation, wire.first, wire.last,
+            wire.signature,
+        ]
+        return numbers.map { String($0, radix: 16) }.joined(separator: "-")
     }
 }
 
 extension SluiceClient {
     /// Settles deliveries by their receipts, from whichever connection they came by. Waits until that is durable.
-    /// - Returns: for each receipt nil where it counted; `leaseLost` where the message was delivered again or is done.
+    /// - Returns: for each receipt nil where it counted; `leaseLost` where the message was delivered again or is done,
+    ///   `denied` where the server did not give it out.
     @discardableResult
     public func settle(
         _ receipts: [DeliveryReceipt],

@@ -28,6 +28,7 @@ extension Shard {
                 return
             }
             state.apply(compaction)
+            for run in sequence.index.runs where run.firstOffset < compaction.horizon { state.files.thinned(run) }
         }
     }
 }

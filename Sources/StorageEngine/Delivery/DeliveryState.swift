@@ -60,6 +60,8 @@ struct DeliveryState {
     private(set) var unclosed = RangeSet()
     /// No lease ends before this time.
     private var earliestLease = Timestamp.never
+    /// No delay is over before this time.
+    private var earliestDelay = Timestamp.never
 
     struct Delay: Comparable {
         var until: Timestamp
@@ -101,6 +103,10 @@ struct DeliveryState {
     /// How many deliveries of a message ended without success and count.
     func failures(_ sequence: UInt64) -> UInt32 { past[sequence]?.failed ?? 0 }
 
+    /// Nothing is to be done without being asked before this time: quicker than `nextDeadline`, and perhaps too early.
+    @inline(__always)
+    var earliestDeadline: Timestamp { min(earliestLease, earliestDelay) }
+
     /// What the next lease of this message will be.
     func nextTurn(_ sequence: UInt64) -> Turn {
         guard !past.isEmpty, let past = past[sequence] else { return Turn(attempt: 1, number: base.number &+ 1) }
@@ -118,6 +124,7 @@ struct DeliveryState {
 
     /// What comes next that was not looked at, before `end`: messages that are all fresh, or all taken already.
     func next(before end: UInt64) -> (range: Range<UInt64>, isTaken: Bool)? {
+        if done.isEmpty, taken.isEmpty { return scan < end ? (scan..<end, false) : nil }
         var start = scan
         if let range = done.range(holding: start) { start = range.upperBound }
         guard start < end else { return nil }
@@ -337,6 +344,7 @@ struct DeliveryState {
     private mutating func delay(_ sequence: UInt64, until: Timestamp) {
         delayed[sequence] = until
         delays.insert(Delay(until: until, sequence: sequence))
+        earliestDelay = min(earliestDelay, until)
         if sequence >= scan { taken.insert(sequence..<sequence + 1) }
     }
 
@@ -384,6 +392,7 @@ struct DeliveryState {
             }
             woke = true
         }
+        earliestDelay = delays.min?.until ?? .never
         return woke
     }
 
@@ -422,9 +431,15 @@ struct DeliveryState {
         for sequence in delayed.keys { taken.insert(sequence..<sequence + 1) }
     }
 
-    /// Goes on at another place: nothing of what was is kept, and nothing that was leased before counts.
-    mutating func seek(to sequence: UInt64, epoch: UInt32) {
+    /// Goes on at another place: nothing of what was is kept, but for what is done behind it where that is gone for good,
+    /// and nothing that was leased before counts.
+    mutating func seek(to sequence: UInt64, keepsDone: Bool, epoch: UInt32) {
+        let done = done.ranges
         self = DeliveryState(at: sequence, base: LeaseGeneration(epoch: epoch, number: highestNumber))
+        guard keepsDone else { return }
+        for range in done where range.upperBound > sequence {
+            apply(.done(max(range.lowerBound, sequence)..<range.upperBound), epoch: epoch)
+        }
     }
 }
 

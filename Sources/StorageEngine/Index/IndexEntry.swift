@@ -31,6 +31,8 @@ struct IndexRun: Equatable {
     /// Where in the file the first entry stands.
     var fileOffset: UInt64
     var count: UInt32
+    /// What the records of its entries take in the log.
+    var bytes: UInt64 = 0
 
     /// Whether entries can be those of this run from one on: in order, inside, and at its ends where they are its ends.
     /// An index file has no checksum over its entries, because it is read in parts.
@@ -85,6 +87,8 @@ struct PartitionIndex {
     /// The segments during which the entries in memory were made, with the count of entries, those that are no longer
     /// in memory included, before the first of each.
     private(set) var boundaries: [Boundary] = []
+    /// What the records of all entries take in the log.
+    private(set) var bytes: UInt64 = 0
 
     struct Boundary: Equatable {
         var segment: UInt64
@@ -98,9 +102,20 @@ struct PartitionIndex {
             boundaries.append(Boundary(segment: segment, ordinal: entries.endIndex))
         }
         entries.append(entry)
+        bytes += UInt64(entry.recordBytes)
     }
 
-    mutating func append(_ run: IndexRun) { runs.append(run) }
+    mutating func append(_ run: IndexRun) {
+        runs.append(run)
+        bytes += run.bytes
+    }
+
+    /// Lets go everything.
+    /// - Returns: the runs.
+    mutating func removeAll() -> [IndexRun] {
+        defer { self = PartitionIndex() }
+        return runs
+    }
 
     /// The message behind the last one, where it stands behind that in the same batch, joins its entry.
     mutating func extendLast() { entries[entries.endIndex - 1].count += 1 }
@@ -109,7 +124,15 @@ struct PartitionIndex {
     /// - Returns: the runs that are not needed any more.
     mutating func drop(before offset: UInt64) -> [IndexRun] {
         var dropped: [IndexRun] = []
-        while let run = runs.first, run.nextOffset <= offset { dropped.append(runs.removeFirst()) }
+        // The search is for indexes with many runs, of which few go at a time.
+        let gone =
+            runs.first.map { $0.nextOffset <= offset } == true
+            ? Self.firstIndex(in: 0..<runs.count) { runs[$0].nextOffset > offset } : 0
+        if gone > 0 {
+            dropped = Array(runs[..<gone])
+            runs.removeFirst(gone)
+            for run in dropped { bytes -= min(bytes, run.bytes) }
+        }
         guard runs.isEmpty else { return dropped }
         var count = 0
         for entry in entries {
@@ -121,6 +144,7 @@ struct PartitionIndex {
     }
 
     private mutating func removeEntries(_ count: Int) {
+        for entry in entries.prefix(count) { bytes -= min(bytes, UInt64(entry.recordBytes)) }
         entries.removeFirst(count)
         while boundaries.count > 1, boundaries[1].ordinal <= entries.startIndex { boundaries.removeFirst() }
         if entries.isEmpty {
@@ -167,16 +191,20 @@ struct PartitionIndex {
     }
 
     /// Entries were written to a file: only the run stays in memory. Some may have been let go meanwhile.
-    mutating func spill(upTo nextOffset: UInt64, as run: IndexRun) {
+    /// - Returns: whether the run is needed.
+    @discardableResult
+    mutating func spill(upTo nextOffset: UInt64, as run: IndexRun) -> Bool {
         let end = firstEntry(notBehind: .offset(nextOffset))
-        guard end > entries.startIndex else { return }
-        runs.append(run)
+        guard end > entries.startIndex else { return false }
+        append(run)
         removeEntries(end - entries.startIndex)
+        return true
     }
 
     /// Puts back what a snapshot holds.
     mutating func restore(_ entries: [IndexEntry], boundaries: [Boundary]) {
         self.entries = entries[...]
+        bytes = entries.reduce(bytes) { $0 + UInt64($1.recordBytes) }
         self.boundaries = boundaries
     }
 

@@ -18,7 +18,18 @@ enum IndexFile {
 
     static let prefix = "index-"
 
-    static func name(segment: UInt64, epoch: UInt32) -> String { "\(prefix)\(padded(segment))-\(epoch)" }
+    /// The number of a file: that of its segment, and in the upper 24 bits which of the files with entries that did not
+    /// fit into memory until the segment was full; 0 for the one that is written then.
+    static func number(segment: UInt64, part: UInt32) -> UInt64 { segment & 0xFF_FFFF_FFFF | UInt64(part) << 40 }
+
+    /// The segment of the log that a file's number has.
+    static func segment(ofNumber number: UInt64) -> UInt64 { number & 0xFF_FFFF_FFFF }
+
+    /// - Parameter segment: the segment, or the number of a part.
+    static func name(segment: UInt64, epoch: UInt32) -> String {
+        let part = segment >> 40
+        return "\(prefix)\(padded(Self.segment(ofNumber: segment)))-\(epoch)" + (part == 0 ? "" : ".\(part)")
+    }
 
     /// The number in twenty digits, so that names sort as numbers do.
     static func padded(_ number: UInt64) -> String {
@@ -61,7 +72,8 @@ enum IndexFile {
                     firstTime: first.appendTime,
                     lastTime: last.appendTime,
                     fileOffset: UInt64(place),
-                    count: UInt32(partition.entries.count)
+                    count: UInt32(partition.entries.count),
+                    bytes: partition.entries.reduce(0) { $0 + UInt64($1.recordBytes) }
                 )
                 write(run, of: partition.id, file, at: headerBytes + index * directoryEntryBytes)
                 runs.append(run)
@@ -99,6 +111,30 @@ enum IndexFile {
         file.store64(run.fileOffset, at: place + 40)
         file.store32(run.count, at: place + 48)
         file.store32(0, at: place + 52)
+    }
+
+    /// Where the entries of a sequence stand, as the directory says it.
+    struct DirectoryEntry {
+        var id: SequenceID
+        var fileOffset: Int
+        var count: Int
+    }
+
+    /// The directory behind the header; what makes no sense is left out.
+    static func directory(in bytes: [UInt8]) -> [DirectoryEntry] {
+        bytes.withUnsafeBytes { bytes in
+            (0..<bytes.count / directoryEntryBytes).compactMap { index in
+                let place = index * directoryEntryBytes
+                guard let kind = SequenceID.Kind(rawValue: bytes.load16(place + 6)),
+                    let offset = Int(exactly: bytes.load64(place + 40))
+                else { return nil }
+                return DirectoryEntry(
+                    id: SequenceID(kind: kind, number: bytes.load32(place), index: bytes.load16(place + 4)),
+                    fileOffset: offset,
+                    count: Int(bytes.load32(place + 48))
+                )
+            }
+        }
     }
 
     /// The entries in a part of the file; what is left over at the end is ignored.

@@ -28,6 +28,9 @@ struct KeyTable {
         )
     }
 
+    /// The keys of a sealed segment were found again.
+    mutating func restore(_ index: KeyIndex, of segment: UInt64) { open[segment] = index }
+
     /// The oldest segment before this one whose keys are not in a file.
     func oldestOpen(before segment: UInt64) -> UInt64? {
         guard let oldest = open.keys.min(), oldest < segment else { return nil }

@@ -186,7 +186,7 @@ final class LookUpTask: ColdClient {
                         time: publication.time.rawValue
                     )
                 )
-            } else if let stored = StoredBatch(view), stored.isPublished {
+            } else if let stored = StoredBatch(view, named: match.position), stored.isPublished {
                 let record = Int(match.record)
                 let part = Part(number: number, position: match.position, first: record, count: 1, time: match.time)
                 take(stored, part, shard)

@@ -17,6 +17,8 @@ final class CommitLog {
 
     /// Whether the segment behind the active one is there.
     enum NextSegment: Equatable {
+        /// Not needed yet: until the active one is filled in part, what is let go may make room for it.
+        case unneeded
         case requested
         case ready
         case refused(DeviceError)
@@ -35,25 +37,38 @@ final class CommitLog {
     let epoch: UInt32
     /// All segments that hold records, oldest first; the last is the active one.
     private(set) var segments: [Segment]
-    private(set) var next = NextSegment.requested
+    /// Where records stand that were moved.
+    private let relocations: Relocations
+    private(set) var next = NextSegment.unneeded
     /// The end of what was appended, of what the device has, and of what is fsynced.
-    private(set) var end: UInt64
-    private(set) var written: UInt64
-    private(set) var durable: UInt64
+    @exclusivity(unchecked) private(set) var end: UInt64
+    @exclusivity(unchecked) private(set) var written: UInt64
+    @exclusivity(unchecked) private(set) var durable: UInt64
     /// Set by the first failed write or sync; nothing is written after it.
-    private(set) var failure: DeviceError?
+    @exclusivity(unchecked) private(set) var failure: DeviceError?
     /// What somebody waits for; a sync is asked for up to here.
     private var wanted: UInt64 = 0
     /// The end of the running sync.
     private var syncing: UInt64?
     private var syncToken: UInt64 = 0
 
-    private var blocks: Deque<LogBlock> = []
+    @exclusivity(unchecked) private var blocks: Deque<LogBlock> = []
     private var spare: [LogBlock] = []
     private var cachedBytes = 0
+    /// What was read from memory since it was last trimmed, each in the place of its position.
+    @exclusivity(unchecked) private var lent: [Lent?] = Array(repeating: nil, count: 256)
+    private var hasLent = false
 
     /// Opens the log behind its last good record, as recovery found it.
-    init(device: any LogDevice, options: ShardOptions, segments: [Segment], end: UInt64, epoch: UInt32) {
+    init(
+        device: any LogDevice,
+        options: ShardOptions,
+        segments: [Segment],
+        end: UInt64,
+        epoch: UInt32,
+        relocations: Relocations = Relocations()
+    ) {
+        self.relocations = relocations
         self.device = device
         self.options = options
         self.segments = segments
@@ -61,7 +76,7 @@ final class CommitLog {
         self.epoch = epoch
         written = end
         durable = 0
-        requestNextSegment()
+        requestNextSegmentIfNeeded()
     }
 
     var active: Segment { segments[segments.count - 1] }
@@ -118,6 +133,7 @@ final class CommitLog {
         )
         block.count += length
         end += UInt64(length)
+        requestNextSegmentIfNeeded()
         return position
     }
 
@@ -138,6 +154,11 @@ final class CommitLog {
 
     // MARK: Segments
 
+    private func requestNextSegmentIfNeeded() {
+        guard case .unneeded = next, end - active.base >= UInt64(active.size / 4) else { return }
+        requestNextSegment()
+    }
+
     private func requestNextSegment() {
         next = .requested
         // The very first is waited for: there is no time to write its blocks.
@@ -156,8 +177,18 @@ final class CommitLog {
         if case .refused = next { requestNextSegment() }
     }
 
+    /// Lets segments go that hold nothing any more.
+    func remove(_ numbers: Set<UInt64>) {
+        let numbers = numbers.subtracting([active.number])
+        segments.removeAll { numbers.contains($0.number) }
+        for number in numbers.sorted() { device.removeSegment(number) }
+    }
+
     private func rollOver() throws(AppendRefusal) {
         switch next {
+        case .unneeded:
+            requestNextSegment()
+            throw .waitsForSegment
         case .requested: throw .waitsForSegment
         case .refused(let error): throw error.kind == .full ? .full(error) : .failed(error)
         case .ready: break
@@ -168,8 +199,9 @@ final class CommitLog {
         }
         segments.append(Segment(number: old.number &+ 1, base: old.end, size: options.segmentBytes))
         end = old.end
+        next = .unneeded
         startSegment()
-        requestNextSegment()
+        requestNextSegmentIfNeeded()
     }
 
     /// Writes the header of the active segment, which is empty.
@@ -240,6 +272,15 @@ final class CommitLog {
 
     // MARK: Reading
 
+    /// Where a record stands that was first stored at a position.
+    @inline(__always)
+    func home(of position: UInt64, recordBytes: UInt32) -> (position: UInt64, recordBytes: Int) {
+        if !relocations.isEmpty, let home = relocations.home(of: position) {
+            return (home.position, Int(home.recordBytes))
+        }
+        return (position, Int(recordBytes))
+    }
+
     /// The bytes at a position, as far as they are together in memory; nil where they are only on the device.
     func cached(_ position: UInt64) -> UnsafeRawBufferPointer? {
         guard let first = blocks.first, position >= first.base, position < end else { return nil }
@@ -251,6 +292,32 @@ final class CommitLog {
         }
         let block = blocks[low]
         return position < block.end ? block.bytes(from: position) : nil
+    }
+
+    /// A batch from memory, found and checked for one reader: many often want the same one in a row. Good until memory is
+    /// given back.
+    struct Lent {
+        var position: UInt64
+        var recordBytes: UInt32
+        var stored: StoredBatch
+    }
+
+    @inline(__always)
+    func lent(_ position: UInt64, recordBytes: UInt32) -> StoredBatch? {
+        guard let found = lent[Self.placeOfLent(position)], found.position == position,
+            found.recordBytes == recordBytes
+        else { return nil }
+        return found.stored
+    }
+
+    func lend(_ stored: StoredBatch, _ position: UInt64, recordBytes: UInt32) {
+        hasLent = true
+        lent[Self.placeOfLent(position)] = Lent(position: position, recordBytes: recordBytes, stored: stored)
+    }
+
+    /// Records stand at multiples of eight.
+    private static func placeOfLent(_ position: UInt64) -> Int {
+        Int(((position >> 3) &* 0x9E37_79B9_7F4A_7C15) >> 56)
     }
 
     /// The segment that holds a position, and where in it; nil where the log does not hold it.
@@ -269,6 +336,10 @@ final class CommitLog {
     /// Gives memory back beyond the cache's size.
     /// - Parameter settled: nobody in the shard still needs what stands before this position from memory.
     func trimCache(settled: UInt64) {
+        if hasLent {
+            hasLent = false
+            for place in lent.indices { lent[place] = nil }
+        }
         while cachedBytes > options.tailCacheBytes, blocks.count > 1, let first = blocks.first,
             first.written == first.count, first.end <= settled
         {

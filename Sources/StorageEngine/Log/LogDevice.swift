@@ -48,6 +48,20 @@ package protocol LogDevice: AnyObject {
 
     /// Forgets a side file. Not answered.
     func removeFile(_ name: String)
+
+    /// How much room there is; nil where that is not known, or not limited.
+    func space() -> DeviceSpace?
+}
+
+package struct DeviceSpace: Equatable, Sendable {
+    /// Bytes.
+    package var total: Int
+    /// What can still be used, removed segments that are kept for reuse included.
+    package var available: Int
+    package init(total: Int, available: Int) {
+        self.total = total
+        self.available = available
+    }
 }
 
 package struct DeviceSegment: Equatable, Sendable {

@@ -48,6 +48,14 @@ package enum LogRecord {
         case transactionChanged = 14
         /// Held messages were withdrawn, see `Withdrawal`.
         case withdrawn = 15
+        /// What a topic asks for changed: its id u32, and the policy.
+        case topicChanged = 20
+        /// A part of an index file, see `IndexCopyPart`.
+        case indexCopy = 21
+        /// A part of a snapshot, see `CheckpointPart`.
+        case checkpoint = 22
+        /// A record that holds a batch, moved here, see `MovedRecord`.
+        case moved = 23
         /// A batch of a producer of which nothing was stored, see `ProducerSkip`.
         case producerSkipped = 24
         /// What a partition of a compacted topic lets go, see `PartitionCompaction`.

@@ -59,6 +59,12 @@ package final class MemoryDevice: LogDevice {
     }
 }
 
+extension MemoryDevice {
+    package func space() -> DeviceSpace? {
+        capacity == .max ? nil : DeviceSpace(total: capacity, available: max(0, capacity - usedBytes))
+    }
+}
+
 // MARK: - Segments
 
 extension MemoryDevice {

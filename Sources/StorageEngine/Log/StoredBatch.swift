@@ -37,9 +37,22 @@ struct StoredBatch {
     static let heldPrefixBytes = LogRecord.batchPrefixBytes + 16
     static let copyPrefixBytes = heldPrefixBytes + 8
 
-    init?(_ record: LogRecord.View) {
-        let payload = record.payload
-        switch record.kind {
+    /// The batch in a record.
+    /// - Parameter name: the position that the record was first stored at.
+    init?(_ record: LogRecord.View, named name: UInt64) {
+        guard record.kind == .moved else {
+            guard record.position == name else { return nil }
+            self.init(record)
+            return
+        }
+        guard let moved = MovedRecord(record.payload), moved.position == name else { return nil }
+        self.init(moved.kind, moved.payload)
+    }
+
+    init?(_ record: LogRecord.View) { self.init(record.kind, record.payload) }
+
+    private init?(_ kind: LogRecord.Kind, _ payload: UnsafeRawBufferPointer) {
+        switch kind {
         case .batch:
             guard payload.count > LogRecord.batchPrefixBytes,
                 let batch = BatchView(prefixOf: payload.slice(LogRecord.batchPrefixBytes..<payload.count))

@@ -18,8 +18,8 @@ final class Attachment: ReaderOwner {
     let serial: UInt64
     var readers: [SequenceReader] = []
     /// What may still be sent. The last batch may take either below zero.
-    private(set) var creditMessages: Int64 = 0
-    private(set) var creditBytes: Int64 = 0
+    @exclusivity(unchecked) private(set) var creditMessages: Int64 = 0
+    @exclusivity(unchecked) private(set) var creditBytes: Int64 = 0
     /// It is in the shard's queue of those that can go on.
     var isQueued = false
     var isDetached = false

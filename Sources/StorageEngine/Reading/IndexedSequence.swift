@@ -26,24 +26,26 @@ struct SequenceID: Hashable {
 /// One ordered sequence of messages, and who waits at its end.
 final class IndexedSequence {
     let id: SequenceID
-    var index = PartitionIndex()
+    @exclusivity(unchecked) var index = PartitionIndex()
     /// The offset that the next message gets.
-    var nextOffset: UInt64 = 0
+    @exclusivity(unchecked) var nextOffset: UInt64 = 0
     /// Readers see messages before this offset: those that are durable.
-    var visibleOffset: UInt64 = 0
+    @exclusivity(unchecked) var visibleOffset: UInt64 = 0
     /// What was let go ends here.
-    var trimmedOffset: UInt64 = 0
+    @exclusivity(unchecked) var trimmedOffset: UInt64 = 0
     /// Messages that a compacted topic has let go: readers pass over them, and only messages outside of it keep their
     /// records alive.
-    var dropped = RangeSet()
-    var isDeleted = false
+    @exclusivity(unchecked) var dropped = RangeSet()
+    @exclusivity(unchecked) var isDeleted = false
     /// Readers that have seen everything visible.
-    var waiters: [SequenceReader] = []
+    @exclusivity(unchecked) var waiters: [SequenceReader] = []
     /// The newest segment during which it got a message; `UInt64.max` for none.
-    var lastSegment = UInt64.max
+    @exclusivity(unchecked) var lastSegment = UInt64.max
 
     /// The inbox that it belongs to, which is told when it grows.
     private(set) unowned var inbox: Subscription?
+    /// The topic whose partition it is.
+    unowned var topic: TopicState?
 
     init(_ id: SequenceID, inbox: Subscription? = nil) {
         self.id = id

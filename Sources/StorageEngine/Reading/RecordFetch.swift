@@ -4,13 +4,13 @@ internal import MessageModel
 /// Reads batches at known places of the log, one after the other: from memory where they are there, from the device
 /// otherwise.
 final class RecordFetch: ColdClient {
-    /// Positions of records.
+    /// The positions that the records were first stored at.
     let wanted: [UInt64]
     private var next = 0
     /// How much the device is asked for, for the next record.
     private var length: Int
     private var bytes: [UInt8] = []
-    /// The position that `bytes` were read from.
+    /// The position that the device was asked for, and that `bytes` are from.
     private var start = UInt64.max
     private var isOutstanding = false
     /// Called with each record's place in `wanted`, in order; nil for one that cannot be read. Lent.
@@ -49,7 +49,9 @@ final class RecordFetch: ColdClient {
         self.init(
             records: wanted,
             readBytes: readBytes,
-            visit: { shard, place, view in visit(shard, place, view.flatMap { StoredBatch($0) }) },
+            visit: { shard, place, view in
+                visit(shard, place, view.flatMap { StoredBatch($0, named: wanted[place]) })
+            },
             completion: completion,
             failure: failure
         )
@@ -60,20 +62,21 @@ final class RecordFetch: ColdClient {
         guard !isOutstanding else { return }
         let log = shard.log
         while next < wanted.count {
-            let position = wanted[next]
+            let name = wanted[next]
+            let position = log.home(of: name, recordBytes: 0).position
             if let cached = log.cached(position) {
-                pass(shard, cached)
+                pass(shard, cached, at: position)
                 continue
             }
-            switch look(shard) {
+            switch look(shard, at: position) {
             case .record:
-                bytes.withUnsafeBytes { pass(shard, $0) }
+                bytes.withUnsafeBytes { pass(shard, $0, at: position) }
                 continue
             case .longer(let recordBytes):
                 length = recordBytes
             case .wrong:
                 guard !isSecondReading else {
-                    pass(shard, nil)
+                    pass(shard, nil, at: position)
                     continue
                 }
                 isSecondReading = true
@@ -81,10 +84,11 @@ final class RecordFetch: ColdClient {
                 break
             }
             guard position < log.written, let (segment, offset) = log.locate(position) else {
-                pass(shard, nil)
+                pass(shard, nil, at: position)
                 continue
             }
             bytes = []
+            start = position
             let end = min(segment.size, offset + Int(min(log.written - position, UInt64(segment.size))))
             isOutstanding = true
             shard.coldRequests.readLog(self, segment: segment.number, offset: offset, length: min(length, end - offset))
@@ -102,25 +106,25 @@ final class RecordFetch: ColdClient {
         case elsewhere
     }
 
-    /// What the bytes that were read are to the record that is wanted next.
-    private func look(_ shard: Shard) -> Reading {
-        guard start == wanted[next] else { return .elsewhere }
+    /// What the bytes that were read are to the record at `position`.
+    private func look(_ shard: Shard, at position: UInt64) -> Reading {
+        guard start == position, !bytes.isEmpty else { return .elsewhere }
         return bytes.withUnsafeBytes { read in
-            guard read.count >= LogRecord.headerBytes, read.load64(8) == wanted[next] else { return .wrong }
+            guard read.count >= LogRecord.headerBytes, read.load64(8) == position else { return .wrong }
             let recordBytes = Int(read.load32(0))
             if recordBytes > read.count, recordBytes <= shard.options.segmentBytes, recordBytes > length {
                 return .longer(recordBytes)
             }
-            return view(of: read, shard) == nil ? .wrong : .record
+            return view(of: read, shard, at: position) == nil ? .wrong : .record
         }
     }
 
-    private func view(of bytes: UnsafeRawBufferPointer, _ shard: Shard) -> LogRecord.View? {
-        LogRecord.View(prefixOf: bytes, position: wanted[next], identity: shard.options.logIdentity)
+    private func view(of bytes: UnsafeRawBufferPointer, _ shard: Shard, at position: UInt64) -> LogRecord.View? {
+        LogRecord.View(prefixOf: bytes, position: position, identity: shard.options.logIdentity)
     }
 
-    private func pass(_ shard: Shard, _ bytes: UnsafeRawBufferPointer?) {
-        let record = bytes.flatMap { view(of: $0, shard) }
+    private func pass(_ shard: Shard, _ bytes: UnsafeRawBufferPointer?, at position: UInt64) {
+        let record = bytes.flatMap { view(of: $0, shard, at: position) }
         let place = next
         next += 1
         length = shard.options.coldReadBytes
@@ -133,10 +137,9 @@ final class RecordFetch: ColdClient {
         switch result {
         case .success(let bytes):
             self.bytes = bytes
-            start = wanted[next]
         case .failure:
             if let failure { return failure(shard) }
-            pass(shard, nil)
+            pass(shard, nil, at: start)
         }
         shard.enqueue(self)
     }

@@ -52,21 +52,25 @@ final class SequenceReader: ColdClient {
 
     let sequence: IndexedSequence
     /// Told when it can go on. It lets go of this reader, or ends this, before it goes.
-    var owner: (any ReaderOwner)?
+    @exclusivity(unchecked) var owner: (any ReaderOwner)?
     /// The offset that is read next.
-    private(set) var offset: UInt64
+    @exclusivity(unchecked) private(set) var offset: UInt64
     /// What the device was asked for and has not answered.
-    private(set) var outstanding: ColdRequest?
+    @exclusivity(unchecked) private(set) var outstanding: ColdRequest?
 
     /// Entries from an index file: those of `coldRun` from `coldFirst` on.
     private var coldEntries: [IndexEntry] = []
-    private var coldRun: IndexRun?
+    @exclusivity(unchecked) private var coldRun: IndexRun?
     /// A part of the log as it is on the device.
     private var coldLog: ColdLog?
+    /// What is asked for at once.
+    private var coldBytes = 0
     /// The place in the index's memory part that was used last.
-    private var hint = 0
-    private var readFailed = false
-    /// A part of the index that cannot be read.
+    @exclusivity(unchecked) private var hint = 0
+    /// What could not be read: a record, or a run of the index.
+    private var failedPosition: UInt64?
+    private var unreadRun: IndexRun?
+    /// The part of the sequence that such a run leads to.
     private var failedRun: Range<UInt64>?
     /// A record that was not right when it was last read: it is damaged if it is the same again.
     private var suspect: (position: UInt64, checksum: UInt32)?
@@ -96,6 +100,8 @@ final class SequenceReader: ColdClient {
     func next(log: CommitLog, requests: inout ColdRequests) -> Outcome {
         guard outstanding == nil else { return .pending }
         while true {
+            // What was let go is not read, though some of it may still be found.
+            if offset < sequence.trimmedOffset { seek(sequence.trimmedOffset) }
             if let gap = sequence.dropped.range(holding: offset) { seek(gap.upperBound) }
             let start = offset
             let outcome = read(log: log, requests: &requests)
@@ -106,7 +112,12 @@ final class SequenceReader: ColdClient {
     }
 
     private func read(log: CommitLog, requests: inout ColdRequests) -> Outcome {
-        guard offset < sequence.visibleOffset else { return .atEnd }
+        guard offset < sequence.visibleOffset else {
+            // It has caught up.
+            coldLog = nil
+            coldEntries = []
+            return .atEnd
+        }
         guard let entry = entry(for: .offset(offset), log: log, requests: &requests) else {
             if let failedRun {
                 self.failedRun = nil
@@ -115,48 +126,74 @@ final class SequenceReader: ColdClient {
             return outstanding == nil ? .atEnd : .pending
         }
         if entry.baseOffset >= sequence.visibleOffset { return .atEnd }
-        let length = Int(entry.recordBytes)
-        if let bytes = log.cached(entry.position), bytes.count >= length {
-            return batch(in: bytes.slice(0..<length), entry, log: log)
+        let (position, length) = log.home(of: entry.position, recordBytes: entry.recordBytes)
+        if let stored = log.lent(position, recordBytes: UInt32(length)) { return batch(stored, entry) }
+        if let bytes = log.cached(position), bytes.count >= length {
+            guard let stored = stored(in: bytes.slice(0..<length), position, entry, log: log) else {
+                return .damaged(entry.baseOffset..<entry.nextOffset)
+            }
+            log.lend(stored, position, recordBytes: UInt32(length))
+            return batch(stored, entry)
         }
-        if readFailed {
-            readFailed = false
+        if failedPosition == position {
+            failedPosition = nil
             return .failed(entry.baseOffset..<entry.nextOffset)
         }
-        if let record = coldLog?.record(at: entry.position, length: length) {
-            let outcome = batch(in: record, entry, log: log)
+        if let record = coldLog?.record(at: position, length: length) {
+            let outcome = batch(in: record, position, entry, log: log)
             guard case .damaged = outcome else {
                 suspect = nil
                 return outcome
             }
-            if let verdict = verdict(of: record, entry) { return verdict }
-        } else if let coldLog, coldLog.position == entry.position {
+            if let verdict = verdict(of: record, position, entry) { return verdict }
+        } else if let coldLog, coldLog.position == position {
             // The segment ends within the record.
-            if let verdict = verdict(of: coldLog.bytes, entry) { return verdict }
+            if let verdict = verdict(of: coldLog.bytes, position, entry) { return verdict }
         }
-        guard entry.position < log.written, let (segment, segmentOffset) = log.locate(entry.position) else {
+        guard position < log.written, let (segment, segmentOffset) = log.locate(position) else {
             return .damaged(entry.baseOffset..<entry.nextOffset)
         }
-        outstanding = .log(position: entry.position)
+        // Who reads on gets more at once: each read is a wait.
+        let goesOn = coldLog.map { $0.covers(position) } ?? false
+        coldBytes = goesOn ? min(coldBytes * 2, log.options.coldReadBytes * 4) : log.options.coldReadBytes
+        outstanding = .log(position: position)
         // What is behind the end now is written later: what is read of it would be taken for damage then.
-        let end = min(segment.size, segmentOffset + Int(log.written - entry.position))
+        let end = min(segment.size, segmentOffset + Int(min(log.written - position, UInt64(segment.size))))
         requests.readLog(
             self,
             segment: segment.number,
             offset: segmentOffset,
-            length: min(max(length, log.options.coldReadBytes), end - segmentOffset)
+            length: min(max(length, coldBytes), end - segmentOffset)
         )
         return .pending
     }
 
-    private func batch(in record: UnsafeRawBufferPointer, _ entry: IndexEntry, log: CommitLog) -> Outcome {
+    private func batch(
+        in record: UnsafeRawBufferPointer,
+        _ position: UInt64,
+        _ entry: IndexEntry,
+        log: CommitLog
+    ) -> Outcome {
+        guard let stored = stored(in: record, position, entry, log: log) else {
+            return .damaged(entry.baseOffset..<entry.nextOffset)
+        }
+        return batch(stored, entry)
+    }
+
+    private func stored(
+        in record: UnsafeRawBufferPointer,
+        _ position: UInt64,
+        _ entry: IndexEntry,
+        log: CommitLog
+    ) -> StoredBatch? {
+        LogRecord.View(prefixOf: record, position: position, identity: log.options.logIdentity)
+            .flatMap { StoredBatch($0, named: entry.position) }
+    }
+
+    private func batch(_ stored: StoredBatch, _ entry: IndexEntry) -> Outcome {
         let damaged = Outcome.damaged(entry.baseOffset..<entry.nextOffset)
-        guard
-            let view = LogRecord.View(prefixOf: record, position: entry.position, identity: log.options.logIdentity),
-            let stored = StoredBatch(view),
-            // An index file is not checked as a whole: what it leads to must be what it says.
-            Int(entry.first) + Int(entry.count) <= stored.batch.recordCount
-        else { return damaged }
+        // An index file is not checked as a whole: what it leads to must be what it says.
+        guard Int(entry.first) + Int(entry.count) <= stored.batch.recordCount else { return damaged }
         var place = Place(
             partition: stored.partition,
             baseOffset: entry.baseOffset,
@@ -192,18 +229,18 @@ final class SequenceReader: ColdClient {
     /// What a record is that was not right: what cannot be read once may be read another time, so it is damaged only if
     /// it is the same when it is read again.
     /// - Returns: nil where it is to be read again now.
-    private func verdict(of bytes: UnsafeRawBufferPointer, _ entry: IndexEntry) -> Outcome? {
+    private func verdict(of bytes: UnsafeRawBufferPointer, _ position: UInt64, _ entry: IndexEntry) -> Outcome? {
         let checksum = Checksum.crc32c(bytes)
         defer { coldLog = nil }
-        guard let suspect, suspect.position == entry.position else {
-            suspect = (entry.position, checksum)
+        guard let suspect, suspect.position == position else {
+            suspect = (position, checksum)
             return nil
         }
         if suspect.checksum == checksum {
             self.suspect = nil
             return .damaged(entry.baseOffset..<entry.nextOffset)
         }
-        self.suspect = (entry.position, checksum)
+        self.suspect = (position, checksum)
         return .failed(entry.baseOffset..<entry.nextOffset)
     }
 
@@ -263,9 +300,9 @@ final class SequenceReader: ColdClient {
                 let place = PartitionIndex.firstIndex(in: 0..<coldEntries.count) { !key.isBehind(coldEntries[$0]) }
                 return coldEntries[place]
             }
-            if readFailed {
+            if unreadRun == run {
                 // An index file that cannot be read: what it leads to may be whole.
-                readFailed = false
+                unreadRun = nil
                 failedRun = run.firstOffset..<run.nextOffset
                 return nil
             }
@@ -315,17 +352,20 @@ final class SequenceReader: ColdClient {
         guard let request = outstanding else { return }
         outstanding = nil
         guard case .success(let bytes) = result else {
-            readFailed = true
+            switch request {
+            case .log(let position): failedPosition = position
+            case .entries(let run, _, _, _): unreadRun = run
+            }
             return
         }
         switch request {
         case .log(let position):
             coldLog = ColdLog(position: position, bytes: bytes)
-            readFailed = bytes.isEmpty
+            failedPosition = bytes.isEmpty ? position : nil
         case .entries(let run, let first, let low, let high):
             let entries = IndexFile.entries(in: bytes)
             guard let head = entries.first, let tail = entries.last, run.isPlausible(entries, from: first) else {
-                readFailed = true
+                unreadRun = run
                 return
             }
             if first > low, !searchKey.isBehind(head) {
@@ -359,6 +399,9 @@ private final class ColdLog {
 
     var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: memory[0..<count]) }
 
+    /// Whether a record begins here, or just behind: also at the beginning of the next segment.
+    func covers(_ place: UInt64) -> Bool { place >= position && place <= position + UInt64(count) + 4_096 }
+
     /// The bytes of a record; nil unless all of them are here.
     func record(at place: UInt64, length: Int) -> UnsafeRawBufferPointer? {
         guard place >= position, place - position < UInt64(count) else { return nil }
@@ -389,7 +432,11 @@ struct ColdRequests {
     }
 
     mutating func readIndex(_ client: any ColdClient, run: IndexRun, offset: Int, length: Int) {
-        let source = Request.Source.index(segment: run.segment, epoch: run.epoch)
+        readIndex(client, run.file, offset: offset, length: length)
+    }
+
+    mutating func readIndex(_ client: any ColdClient, _ file: IndexFile.Key, offset: Int, length: Int) {
+        let source = Request.Source.index(segment: file.segment, epoch: file.epoch)
         pending.append(Request(client: client, source: source, offset: offset, length: length))
     }
 

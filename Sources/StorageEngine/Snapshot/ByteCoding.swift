@@ -9,6 +9,15 @@ struct ByteWriter {
     mutating func write32(_ value: UInt32) { withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) } }
     mutating func write64(_ value: UInt64) { withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) } }
 
+    mutating func writeVarint(_ value: UInt64) {
+        var rest = value
+        while rest >= 0x80 {
+            bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+            rest >>= 7
+        }
+        bytes.append(UInt8(rest))
+    }
+
     mutating func write(_ value: Bool) { write8(value ? 1 : 0) }
 
     mutating func write(_ value: [UInt8]) {
@@ -44,6 +53,10 @@ struct ByteReader {
     mutating func read16() -> UInt16? { take(2).map { bytes.load16($0) } }
     mutating func read32() -> UInt32? { take(4).map { bytes.load32($0) } }
     mutating func read64() -> UInt64? { take(8).map { bytes.load64($0) } }
+
+    mutating func readVarint() -> UInt64? { Varint.read(bytes, &position) }
+
+    mutating func readVarint32() -> UInt32? { readVarint().flatMap { UInt32(exactly: $0) } }
 
     /// False for zero, true for one; nil for others.
     mutating func readBool() -> Bool? {

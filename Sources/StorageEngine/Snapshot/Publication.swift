@@ -9,6 +9,8 @@ struct InboxRoute: Equatable {
     var count: UInt16
     /// Of their bodies and properties, for the limits of inboxes.
     var bytes: UInt32 = 0
+    /// Its inbox may have limits to be looked at. Not in the log.
+    var isLimited = true
 }
 
 /// Held messages become messages of their partition, and other things happen together with that: one record, so that all

@@ -37,6 +37,8 @@ enum Snapshot {
         writer.write64(state.lastTime.rawValue)
         writer.write32(state.nextTopic)
         writer.write32(state.nextSubscription)
+        state.files.encode(to: &writer)
+        state.relocations.encode(to: &writer)
         let topics = state.topics.values.sorted { $0.info.id < $1.info.id }
         writer.write32(UInt32(topics.count))
         for topic in topics {
@@ -127,15 +129,10 @@ enum Snapshot {
         writer.write64(partition.nextOffset)
         writer.write64(partition.trimmedOffset)
         writer.write32(UInt32(partition.index.runs.count))
+        var before: IndexRun?
         for run in partition.index.runs {
-            writer.write64(run.segment)
-            writer.write32(run.epoch)
-            writer.write64(run.firstOffset)
-            writer.write64(run.nextOffset)
-            writer.write64(run.firstTime)
-            writer.write64(run.lastTime)
-            writer.write64(run.fileOffset)
-            writer.write32(run.count)
+            run.encode(behind: before, to: &writer)
+            before = run
         }
         writer.write32(UInt32(partition.index.entries.count))
         for entry in partition.index.entries {
@@ -199,7 +196,8 @@ enum Snapshot {
         from reader: inout ByteReader
     ) -> Void? {
         guard let epoch = reader.read32(), let lastTime = reader.read64(), let nextTopic = reader.read32(),
-            let nextSubscription = reader.read32(), let topicCount = reader.read32()
+            let nextSubscription = reader.read32(), state.files.restore(from: &reader),
+            state.relocations.restore(from: &reader), let topicCount = reader.read32()
         else { return nil }
         for _ in 0..<topicCount {
             guard let definition = TopicDefinition(from: &reader) else { return nil }
@@ -218,6 +216,7 @@ enum Snapshot {
             state.producers.restore(key, producer)
         }
         guard state.decodeTraces(from: &reader) != nil else { return nil }
+        _ = state.files.removeUnused()
         state.epoch = epoch
         state.lastTime = Timestamp(rawValue: lastTime)
         state.nextTopic = nextTopic
@@ -236,22 +235,9 @@ enum Snapshot {
         partition.nextOffset = nextOffset
         partition.trimmedOffset = trimmed
         for _ in 0..<runCount {
-            guard let segment = reader.read64(), let epoch = reader.read32(), let first = reader.read64(),
-                let next = reader.read64(), let firstTime = reader.read64(), let lastTime = reader.read64(),
-                let place = reader.read64(), let count = reader.read32()
-            else { return nil }
-            partition.index.append(
-                IndexRun(
-                    segment: segment,
-                    epoch: epoch,
-                    firstOffset: first,
-                    nextOffset: next,
-                    firstTime: firstTime,
-                    lastTime: lastTime,
-                    fileOffset: place,
-                    count: count
-                )
-            )
+            guard let run = IndexRun(behind: partition.index.runs.last, from: &reader) else { return nil }
+            state.files.added(run.file)
+            partition.index.append(run)
         }
         guard let entryCount = reader.read32() else { return nil }
         var entries: [IndexEntry] = []

@@ -28,12 +28,12 @@ final class Subscription: ReaderOwner {
     let createdAt: Timestamp
     var policy: SubscriptionPolicy { didSet { rules = DeliveryRules(policy) } }
     /// What of the policy each delivery asks for.
-    private(set) var rules: DeliveryRules
-    var isPaused = false
+    @exclusivity(unchecked) private(set) var rules: DeliveryRules
+    @exclusivity(unchecked) var isPaused = false
     /// Letters are being sent back by its progress.
     var redrive: RedriveRun?
     /// A cursor subscription has one for each partition. An inbox has them by priority, made when first needed.
-    var lanes: [Lane?]
+    @exclusivity(unchecked) var lanes: [Lane?]
     var bindings: [Bound] = []
     /// The number that the next binding gets in the routing table.
     var nextBinding: UInt32 = 0
@@ -43,20 +43,20 @@ final class Subscription: ReaderOwner {
     /// The reader that has it by position.
     var reader: Attachment?
     /// The consumers that messages are leased to, in the order in which they came.
-    var consumers: [Attachment] = []
+    @exclusivity(unchecked) var consumers: [Attachment] = []
     /// Who has the next turn.
-    var turn = 0
-    var laneTurn = 0
+    @exclusivity(unchecked) var turn = 0
+    @exclusivity(unchecked) var laneTurn = 0
     /// It is in the shard's queue of those that may have something to deliver.
-    var isQueued = false
-    var isDeleted = false
+    @exclusivity(unchecked) var isQueued = false
+    @exclusivity(unchecked) var isDeleted = false
     /// When it was last without consumers; for inboxes that expire.
     var unusedSince: Timestamp?
     /// What a consumer of it must match; nil for everything.
-    var filter: MessageFilter?
+    @exclusivity(unchecked) var filter: MessageFilter?
     unowned var shard: Shard?
     /// Marks what this batch routed here already, see `Shard.collectRoutes`.
-    var routeMark: (serial: UInt64, route: Int) = (0, 0)
+    @exclusivity(unchecked) var routeMark: (serial: UInt64, route: Int) = (0, 0)
     /// Who owns it, where it ends with a session.
     var ownerSession: UInt64?
 
@@ -167,15 +167,17 @@ struct DeliveryRules {
     }
 
     var limitsLength: Bool { maxMessages > 0 || maxBytes > 0 }
+    /// Something of an inbox is to be looked at when it gets a message.
+    var limitsInbox: Bool { limitsLength || messageTTLMicroseconds > 0 }
 }
 
 /// A sequence as a subscription reads it.
 final class Lane {
     let key: LaneKey
     let sequence: IndexedSequence
-    var delivery: DeliveryState
+    @exclusivity(unchecked) var delivery: DeliveryState
     /// Where fresh messages are read, and those that are delivered again, and those that are dead.
-    var fresh: SequenceReader?
+    @exclusivity(unchecked) var fresh: SequenceReader?
     var again: SequenceReader?
     var dead: SequenceReader?
     /// Since what is to be delivered, or what is dead, could not be read.
@@ -184,14 +186,16 @@ final class Lane {
     /// Why messages are dying, where it is not the number of their attempts.
     var reasons: [UInt64: String] = [:]
     /// The body sizes of what an inbox with a limit of bytes holds, from `sizesStart` on.
-    var sizes: Deque<UInt32> = []
+    @exclusivity(unchecked) var sizes: Deque<UInt32> = []
     /// A timer is set for this time.
-    var timerAt = Timestamp.never
+    @exclusivity(unchecked) var timerAt = Timestamp.never
     /// When the oldest message that waits may be no longer wanted; never where none is known to be.
-    var headExpiry = Timestamp.never
+    @exclusivity(unchecked) var headExpiry = Timestamp.never
     /// It got messages with an expiry of their own.
-    var mayExpire = false
-    var sizesStart: UInt64 = 0
+    @exclusivity(unchecked) var mayExpire = false
+    @exclusivity(unchecked) var sizesStart: UInt64 = 0
+    /// Messages done behind the watermark, when whoever frees the log was last told.
+    var notedDeaths: UInt64 = 0
     var bytes: UInt64 = 0
 
     init(_ key: LaneKey, _ sequence: IndexedSequence, at start: UInt64, epoch: UInt32) {

@@ -34,6 +34,8 @@ struct HeldMessages {
     /// By the time they are due, position and place: `payload` is the position, `detail` the place in the batch.
     let timers = TimerHeap()
     private(set) var published = Mark(due: .zero, position: 0, record: 0)
+    /// The last that was withdrawn and whose time has come since.
+    private(set) var passed = Mark(due: .zero, position: 0, record: 0)
     /// Withdrawn, and still among the timers.
     private(set) var withdrawn = Set<ScheduledID>()
     /// Due, and on their way to be published.
@@ -96,6 +98,7 @@ struct HeldMessages {
                 leaving.append(entry)
                 return entry
             }
+            passed = Mark(due: Timestamp(rawValue: entry.due), position: entry.payload, record: entry.detail)
         }
         return nil
     }

@@ -8,6 +8,10 @@ final class TopicState {
     let createdAt: Timestamp
     var policy: TopicPolicy
     let partitions: [IndexedSequence]
+    /// The cursor subscriptions that read it.
+    var cursors: [SubscriptionID] = []
+    /// A timer is set for this time, to look at what it may let go.
+    var trimAt = Timestamp.never
 
     init(info: TopicInfo, tenant: TenantID, createdAt: Timestamp, policy: TopicPolicy) {
         self.info = info
@@ -17,5 +21,6 @@ final class TopicState {
         partitions = (0..<info.partitions).map { index in
             IndexedSequence(.partition(PartitionID(topic: info.id, index: UInt16(index))))
         }
+        for partition in partitions { partition.topic = self }
     }
 }

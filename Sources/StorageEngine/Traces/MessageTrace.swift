@@ -19,6 +19,9 @@ struct MessageTrace: Equatable {
         case lastOfKey(KeyCompaction.Key, isTombstone: Bool)
     }
 
+    /// It makes its record needed as long as it is the last value of its name.
+    var isRetained: Bool { if case .retained = kind { true } else { false } }
+
     /// The message's place in the batch.
     var record: UInt16
     var kind: Kind

@@ -2,7 +2,7 @@ import AdminConsole
 import ArgumentParser
 import SluiceClient
 
-/// `sluice bench produce|consume`.
+/// `sluice bench produce|consume|lease|fan-out`.
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
@@ -11,7 +11,9 @@ struct BenchCommand: AsyncParsableCommand {
             The messages are real: they are stored as any others, under the address that is given. What is measured is \
             this client and the server together; docs/benchmarks.md says how the server alone is measured.
             """,
-        subcommands: [BenchProduceCommand.self, BenchConsumeCommand.self]
+        subcommands: [
+            BenchProduceCommand.self, BenchConsumeCommand.self, BenchLeaseCommand.self, BenchFanOutCommand.self,
+        ]
     )
 }
 

@@ -6,10 +6,14 @@ import Simulator
 /// `sluice sim`.
 struct SimCommand: ParsableCommand {
     enum Mode: String, ExpressibleByArgument, CaseIterable {
-        case streams
+        case all
         case delivery
-        case crashPoints = "crash-points"
+        case streams
         case damage
+        case crashPoints = "crash-points"
+
+        /// What is run for each seed, one after the other.
+        var parts: [Mode] { self == .all ? [.delivery, .streams, .damage, .crashPoints] : [self] }
     }
 
     static let configuration = CommandConfiguration(
@@ -30,11 +34,22 @@ struct SimCommand: ParsableCommand {
     @Option(help: ArgumentHelp("What clients do in one history.", valueName: "n"))
     var steps = 100
 
-    @Option(help: "streams, delivery, crash-points or damage.")
+    @Option(
+        help: ArgumentHelp(
+            "With --mode all: what clients do in a history of which every crash point is tried; it costs its square.",
+            valueName: "n"
+        )
+    )
+    var crashSteps = 8
+
+    @Option(help: "all, delivery, streams, damage or crash-points.")
     var mode = Mode.delivery
 
     @Flag(help: "Go on with further seeds until one fails.")
     var untilFailure = false
+
+    @Flag(help: "Go on behind faults, and name all seeds that found one at the end.")
+    var keepGoing = false
 
     @Option(help: ArgumentHelp("Lines that are shown of what went before a failure.", valueName: "n"))
     var trace = 120
@@ -42,34 +57,58 @@ struct SimCommand: ParsableCommand {
     func validate() throws {
         guard seeds >= 1 else { throw ValidationError("--seeds is at least 1") }
         guard (1...100_000).contains(steps) else { throw ValidationError("--steps is 1 to 100000") }
+        guard (1...1_000).contains(crashSteps) else { throw ValidationError("--crash-steps is 1 to 1000") }
         guard (1...1_000_000).contains(trace) else { throw ValidationError("--trace is 1 to 1000000") }
+        guard !untilFailure || !keepGoing else { throw ValidationError("--until-failure ends with the first fault") }
     }
 
     func run() throws {
         try repeatably()
-        var progress = Progress()
+        var campaign = SimCampaign(parts: mode.parts.map(\.rawValue))
         var seed = seed
-        var delivery = DeliverySimulation.Report()
         while untilFailure || seed - self.seed < seeds {
-            do throws(ShardHost.Violation) {
-                try runOne(seed, &delivery)
-            } catch {
-                StandardStream.output.write("\(error.description)\n")
-                throw CommandFailure(
-                    .failed,
-                    "seed \(error.seed) found a fault: \(error.message)",
-                    hint: "sluice sim --mode \(mode.rawValue) --seed \(error.seed) --seeds 1 --steps \(steps)"
-                )
+            for part in mode.parts {
+                do throws(ShardHost.Violation) {
+                    try campaign.run(part.rawValue) { (report) throws(ShardHost.Violation) in
+                        try runOne(seed, part, &report)
+                    }
+                } catch {
+                    try found(error, part, &campaign)
+                }
             }
             seed &+= 1
-            progress.done(seed &- self.seed)
+            campaign.done(seed &- self.seed)
         }
-        if mode == .delivery { StandardStream.error.write("all together: \(delivery)\n") }
+        campaign.show()
+        guard campaign.faults.isEmpty else {
+            throw CommandFailure(.failed, "\(campaign.faults.count) histories found faults", hint: campaign.faults[0])
+        }
         StandardStream.output.write("\(seed - self.seed) seeds from \(self.seed) on, nothing found\n")
     }
 
-    private func runOne(_ seed: UInt64, _ delivery: inout DeliverySimulation.Report) throws(ShardHost.Violation) {
-        switch mode {
+    /// - Throws: unless it is to go on.
+    private func found(_ violation: ShardHost.Violation, _ part: Mode, _ campaign: inout SimCampaign) throws {
+        let command =
+            "sluice sim --mode \(part.rawValue) --seed \(violation.seed) --seeds 1 --steps \(steps(of: part))"
+        let text = "seed \(violation.seed) found a fault: \(violation.message)"
+        if keepGoing {
+            StandardStream.error.write("\(part.rawValue): \(text)\n")
+            return campaign.faults.append(command)
+        }
+        StandardStream.output.write("\(violation.description)\n")
+        campaign.show()
+        throw CommandFailure(.failed, text, hint: command)
+    }
+
+    private func steps(of part: Mode) -> Int { mode == .all && part == .crashPoints ? crashSteps : steps }
+
+    private func runOne(
+        _ seed: UInt64,
+        _ part: Mode,
+        _ delivery: inout DeliverySimulation.Report
+    ) throws(ShardHost.Violation) {
+        let steps = steps(of: part)
+        switch part {
         case .streams:
             var options = ShardSimulation.Options()
             options.traceLines = trace
@@ -85,6 +124,8 @@ struct SimCommand: ParsableCommand {
         case .crashPoints:
             _ = try CrashPoints(seed: seed).run(steps: steps)
             _ = try DeliveryCrashPoints(seed: seed).run(steps: steps)
+        case .all:
+            break
         }
     }
 
@@ -102,15 +143,55 @@ struct SimCommand: ParsableCommand {
     }
 }
 
-/// Says about every second how far it is.
-private struct Progress {
-    private var lastSecond = 0
+/// What was run so far, for each mode, and what it found.
+private struct SimCampaign {
+    private var parts: [(name: String, histories: Int, seconds: Double)]
+    private var delivery = DeliverySimulation.Report()
+    /// The commands that repeat them.
+    var faults: [String] = []
+    private let start = Self.seconds()
+    private var said = Self.seconds()
 
+    init(parts: [String]) { self.parts = parts.map { ($0, 0, 0) } }
+
+    mutating func run(
+        _ name: String,
+        _ body: (inout DeliverySimulation.Report) throws(ShardHost.Violation) -> Void
+    ) throws(ShardHost.Violation) {
+        let start = Self.seconds()
+        defer {
+            if let place = parts.firstIndex(where: { $0.name == name }) {
+                parts[place].histories += 1
+                parts[place].seconds += Self.seconds() - start
+            }
+        }
+        try body(&delivery)
+    }
+
+    /// Says every few seconds how far it is.
     mutating func done(_ seeds: UInt64) {
+        let now = Self.seconds()
+        guard now - said >= (now - start < 60 ? 1 : 10) else { return }
+        said = now
+        let faults = faults.isEmpty ? "" : ", \(faults.count) faults"
+        StandardStream.error.write("\(seeds) seeds in \(Int(now - start)) s\(faults)\n")
+    }
+
+    func show() {
+        for part in parts where part.histories > 0 {
+            let each = part.seconds * 1_000 / Double(part.histories)
+            let rounded = (each * 100).rounded() / 100
+            StandardStream.output.write(
+                "\(part.name): \(part.histories) histories in \(Int(part.seconds.rounded())) s, \(rounded) ms each\n"
+            )
+        }
+        if delivery.steps > 0 { StandardStream.output.write("deliveries: \(delivery)\n") }
+        for fault in faults { StandardStream.output.write("fault: \(fault)\n") }
+    }
+
+    private static func seconds() -> Double {
         var now = timespec()
         clock_gettime(CLOCK_MONOTONIC, &now)
-        guard now.tv_sec > lastSecond else { return }
-        defer { lastSecond = now.tv_sec }
-        if lastSecond > 0 { StandardStream.error.write("\(seeds) seeds\n") }
+        return Double(now.tv_sec) + Double(now.tv_nsec) / 1e9
     }
 }

@@ -13,6 +13,7 @@ import NativeFront
 import NativeProtocol
 import ServerConfiguration
 import StorageEngine
+import StorageService
 
 /// A running server: the storage, the gateway on it, and a listener for each address.
 ///
@@ -51,7 +52,11 @@ final class Server {
         var options = ShardOptions()
         options.segmentBytes = configuration.storage.segmentSize
         options.tailCacheBytes = configuration.storage.tailCache
+        options.indexMemoryBytes = configuration.storage.indexMemory
         options.batchBytes = configuration.storage.maxBatchSize
+        options.builtInTopic = Self.builtInTopic(configuration.storage)
+        options.diskTrimPercent = configuration.storage.diskTrimPercent
+        options.diskFullPercent = configuration.storage.diskFullPercent
         options.logIdentity = Array(node.identity.id.utf8).withUnsafeBytes { Checksum.crc32c($0) }
         let secret = node.identity.secret
         options.hash = KeyedHash(key0: secret.key0, key1: secret.key1)
@@ -75,6 +80,16 @@ final class Server {
             try? await group.shutdownGracefully()
             throw error
         }
+    }
+
+    private static func builtInTopic(_ storage: SluiceConfiguration.Storage) -> TopicPolicy {
+        var policy = TopicPolicy()
+        let age = storage.defaultTopicAge.components
+        policy.maxAgeMicroseconds =
+            UInt64(clamping: age.seconds) * 1_000_000 + UInt64(clamping: age.attoseconds / 1_000_000_000_000)
+        policy.maxBytes = UInt64(clamping: storage.defaultTopicSize)
+        if policy.maxAgeMicroseconds == 0 { policy.retention = .subscriptions }
+        return policy
     }
 
     private func listen(_ configuration: SluiceConfiguration) async throws {

@@ -490,7 +490,7 @@ class Client:
     def settle(self, receipts, opcode="ACKNOWLEDGE", head=b""):
         """Settles deliveries by their receipts; the status of each."""
         body = struct.pack("<H", OP[opcode]) + head + struct.pack("<H", len(receipts))
-        answer = self.request("SETTLE_RECEIPTS", body + b"".join(struct.pack("<IHQQ", *each) for each in receipts))
+        answer = self.request("SETTLE_RECEIPTS", body + b"".join(struct.pack("<IHQQQQQ", *each) for each in receipts))
         return answer.list(lambda: answer.take("H"))
 
     def begin(self, owner="", check_after_us=60_000_000, checks=15):
@@ -498,7 +498,7 @@ class Client:
 
     def settle_in(self, transaction, receipts):
         body = struct.pack("<QH", transaction, len(receipts))
-        body += b"".join(struct.pack("<IHQQ", *each) for each in receipts)
+        body += b"".join(struct.pack("<IHQQQQQ", *each) for each in receipts)
         answer = self.request("SETTLE_IN_TRANSACTION", body)
         return answer.list(lambda: answer.take("H"))
 
@@ -710,15 +710,15 @@ class Consumer:
         partition, flags, count = reader.take("HHI")
         if flags != 1:
             raise ProtocolError("a delivery to a consumer without a lease")
-        lease = reader.take("IIHHIQQIIQ")
-        subscription, topic, lane, _, attempt, first, deadline, size, _, generation = lease
+        lease = reader.take("IIHHIQQIIQQQ")
+        subscription, topic, lane, _, attempt, first, deadline, size, _, generation, last, signature = lease
         ranges = [reader.take("II") for _ in range(count)]
         records, _, _ = decode_batch(frame.body, reader.at, self.topics[topic], partition, ranges)
         first_offset = records[0].offset
         for record in records:
             record.sequence = first + (record.offset - first_offset)
             record.lane, record.attempt, record.deadline = lane, attempt, deadline
-            record.receipt = (subscription, lane, record.sequence, generation)
+            record.receipt = (subscription, lane, record.sequence, generation, first, last, signature)
         self.credit_bytes += size
         return records
 

@@ -16,9 +16,8 @@ final class DeliveryBench: ShardOutput {
         var generation: UInt64
         var subscription: SubscriptionID
         var description: String { "\(body)@\(sequence)#\(attempt)>\(consumer)" }
-        var receipt: Receipt {
-            Receipt(subscription: subscription, lane: lane, sequence: sequence, generation: generation)
-        }
+        var lease: BatchDelivery.Lease
+        var receipt: SignedReceipt { lease.receipt(sequence) }
     }
 
     var disk: SimulatedDisk
@@ -101,7 +100,8 @@ final class DeliveryBench: ShardOutput {
                     lane: lease.lane,
                     attempt: lease.attempt,
                     generation: lease.generation,
-                    subscription: lease.subscription
+                    subscription: lease.subscription,
+                    lease: lease
                 )
             )
         }

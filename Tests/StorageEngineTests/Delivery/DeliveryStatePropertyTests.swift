@@ -70,7 +70,7 @@ struct DeliveryStatePropertyTests {
         func replayed() -> DeliveryState {
             var result = DeliveryState()
             for part in log {
-                if let place = part.seek { result.seek(to: place, epoch: part.epoch) }
+                if let place = part.seek { result.seek(to: place, keepsDone: false, epoch: part.epoch) }
                 if part.isRestart { result.restart() }
                 let isRight = part.bytes.withUnsafeBytes { bytes in
                     DeliveryJournal.read(bytes) { key, change in
@@ -253,7 +253,7 @@ struct DeliveryStatePropertyTests {
         }
     }
 
-    @Test("random histories lead to the same, before and behind restarts", arguments: 1...40 as ClosedRange<UInt64>)
+    @Test("random histories lead to the same, before and behind restarts", arguments: 1...10 as ClosedRange<UInt64>)
     func histories(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var bench = Bench()
@@ -294,7 +294,7 @@ struct DeliveryStatePropertyTests {
                 guard random.next() % 4 == 0 else { continue }
                 bench.flush()
                 let place = UInt64.random(in: 0...UInt64(Self.count), using: &random)
-                bench.state.seek(to: place, epoch: bench.epoch)
+                bench.state.seek(to: place, keepsDone: false, epoch: bench.epoch)
                 bench.log.append(([], bench.epoch, place, false))
                 let base = LeaseGeneration(epoch: bench.epoch, number: bench.naive.highest)
                 bench.naive = NaiveLane(count: Self.count)

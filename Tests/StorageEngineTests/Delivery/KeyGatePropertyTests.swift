@@ -27,7 +27,7 @@ struct KeyGatePropertyTests {
 
     @Test(
         "of each key one message may be out, the first that waits follows it",
-        arguments: 1...40 as ClosedRange<UInt64>
+        arguments: 1...10 as ClosedRange<UInt64>
     )
     func operations(seed: UInt64) {
         var random = SeededRandom(seed: seed)

@@ -52,6 +52,11 @@ struct PublishingTests {
         }
         bench.pass(milliseconds: 500)
         #expect(bench.take() == [])
+        // Nor is it known when its time has come.
+        guard case .failure(let late) = bench.ask(.cancelScheduled(id)), late.code == .notFound else {
+            Issue.record("cancelled behind its time")
+            return
+        }
     }
 
     @Test("what was scheduled survives a crash, and what was overdue comes in order")

@@ -1,0 +1,146 @@
+import MessageModel
+import Simulator
+import StorageService
+import Testing
+
+@testable import StorageEngine
+
+@Suite("What is found where its segment was emptied")
+struct MovedReferencesTests {
+    private func bench() throws -> DeliveryBench {
+        let bench = try DeliveryBench { options in
+            options.segmentBytes = 16 << 10
+            options.trimPauseMicroseconds = 10_000
+            options.surveyPauseMicroseconds = 1_000
+            options.compactionTail = 10
+        }
+        try bench.reopen(SimulatedDisk(seed: 1, order: .fifo, keepsHistory: false))
+        return bench
+    }
+
+    private func body(_ batch: [UInt8]) -> Int {
+        batch.withUnsafeBytes { bytes in
+            var cursor = BatchView(prefixOf: bytes)?.records
+            return DeliveryBench.number(cursor?.next().map { String(decoding: $0.body, as: UTF8.self) } ?? "?")
+        }
+    }
+
+    private func find(_ bench: DeliveryBench, _ criterion: LookUpQuery.Criterion) throws -> [Int] {
+        guard case .success(.found(let found)) = bench.ask(.lookUp(LookUpQuery(criterion, limit: 1_000))) else {
+            throw SluiceError(.internal, "no answer")
+        }
+        return found.map { body($0.batch) }
+    }
+
+    private func values(_ bench: DeliveryBench, _ filter: String) throws -> [String: Int] {
+        let request = StorageRequest.scanRetained(filter: Array(filter.utf8), after: nil, limit: 1_000)
+        guard case .success(.retained(let found, _)) = bench.ask(request) else {
+            throw SluiceError(.internal, "no answer")
+        }
+        return Dictionary(
+            uniqueKeysWithValues: found.map { (String(decoding: $0.name, as: UTF8.self), body($0.message.batch)) }
+        )
+    }
+
+    /// A stream that fills the segments, and beside it single messages of all kinds.
+    private struct Mixture {
+        let ring: TopicID
+        let kept: TopicID
+        let latest: TopicID
+        var byKey: [String: [Int]] = [:]
+        var values: [String: Int] = [:]
+        var last: [String: Int] = [:]
+
+        init(_ bench: DeliveryBench) throws {
+            ring = try bench.topic("ring") { $0.maxBytes = 20_000 }
+            kept = try bench.topic("kept")
+            latest = try bench.topic("latest") { $0.retention = .compacted }
+        }
+
+        mutating func step(_ number: Int, _ bench: DeliveryBench) {
+            let body = DeliveryBench.body(number)
+            bench.publish(ring, [.init(body, keys: ["stream"])])
+            if number % 20 == 3 {
+                let key = "k\(number % 7)"
+                bench.publish(kept, [.init(DeliveryBench.body(number, bytes: 50), id: "id\(number)", keys: [key])])
+                byKey[key, default: []].insert(number, at: 0)
+            }
+            // Each name's value is the newest one; some names are not used any more soon.
+            if number % 10 == 5 {
+                let name = number < 200 ? "early\(number)" : "often\(number % 4)"
+                bench.publish(ring, [.init(body, key: name, isRetained: true)])
+                values["ring/\(name)"] = number
+            }
+            if number == 105 {
+                let expiry = bench.now.advanced(byMicroseconds: 1_000)
+                bench.publish(ring, [.init(body, key: "short", expiry: expiry, isRetained: true)])
+            }
+            let key = number < 100 ? "once\(number)" : "again\(number % 3)"
+            if number % 2 == 0 {
+                bench.publish(latest, [.init(DeliveryBench.body(number, bytes: 80), orderingKey: key)])
+                last[key] = number
+            }
+            bench.pass(milliseconds: 15)
+        }
+    }
+
+    private func check(_ mixture: Mixture, _ bench: DeliveryBench, _ text: String) throws {
+        #expect(bench.shard.damaged == [], "\(text)")
+        for (key, numbers) in mixture.byKey {
+            #expect(try find(bench, .key(Array(key.utf8))) == numbers, "\(key), \(text)")
+            for number in numbers {
+                #expect(try find(bench, .messageID(Array("id\(number)".utf8))) == [number], "\(text)")
+            }
+        }
+        #expect(try find(bench, .key(Array("stream".utf8))).count < 100, "\(text)")
+        #expect(try values(bench, "ring/#") == mixture.values, "\(text)")
+        let latest = try bench.stored(mixture.latest)
+        #expect(Set(mixture.last.values).isSubset(of: latest) && latest.count < 200, "\(text)")
+        #expect(latest == latest.sorted(), "\(text)")
+    }
+
+    @Test("keys, last values and the last messages of compacted topics, with the derived files and without them")
+    func references() throws {
+        let bench = try bench()
+        var mixture = try Mixture(bench)
+        for number in 0..<1_200 { mixture.step(number, bench) }
+        bench.pass(milliseconds: 1_000)
+        #expect(bench.shard.compaction.movedBytes > 10_000)
+        #expect(bench.segments.count < 14, "\(bench.segments), the log has \(bench.shard.log.end / 16_384)")
+        try check(mixture, bench, "before")
+        for round in 0..<4 {
+            try bench.reopen(bench.disk.crashed(seed: UInt64(round)), withoutFiles: round % 2 == 0)
+            try check(mixture, bench, "after crash \(round)")
+            for number in 0..<100 { mixture.step(1_200 + round * 100 + number, bench) }
+            bench.pass(milliseconds: 200)
+            try check(mixture, bench, "going on after crash \(round)")
+        }
+    }
+
+    @Test("a value that has expired, and one whose topic is deleted, keep nothing")
+    func expired() throws {
+        let bench = try bench()
+        let topic = try bench.topic("t") { $0.maxBytes = 20_000 }
+        let gone = try bench.topic("gone") { $0.maxBytes = 20_000 }
+        for number in 0..<200 {
+            let expiry = bench.now.advanced(byMicroseconds: 5_000_000)
+            bench.publish(
+                topic,
+                [.init(DeliveryBench.body(number), key: "n\(number)", expiry: expiry, isRetained: true)]
+            )
+            bench.publish(gone, [.init(DeliveryBench.body(number), key: "n\(number)", isRetained: true)])
+            bench.pass(milliseconds: 10)
+        }
+        // All values are there, and with them the segments.
+        #expect(try values(bench, "#").count == 400)
+        #expect(bench.segments.count > 5)
+        _ = bench.ask(.deleteTopic(name: "gone"))
+        bench.pass(milliseconds: 6_000)
+        for number in 0..<100 {
+            bench.publish(topic, DeliveryBench.body(number))
+            bench.pass(milliseconds: 100)
+        }
+        #expect(try values(bench, "#").isEmpty)
+        #expect(bench.segments.count <= 4, "\(bench.segments)")
+    }
+}
