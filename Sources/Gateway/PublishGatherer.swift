@@ -13,14 +13,22 @@ package final class PublishGatherer {
 
     /// One open batch. The first is reused for as long as messages go to one topic, which is nearly always.
     private final class OpenBatch {
+        // Used on one event loop by one caller at a time, for each message.
+        @exclusivity(unchecked)
         var target: Target
+        @exclusivity(unchecked)
         var builder = BatchBuilder(capacity: 16 << 10)
+        @exclusivity(unchecked)
         var token: UInt64 = 0
+        /// Made with it, or not at all.
+        var state: StateChanges?
         init(target: Target) { self.target = target }
     }
 
+    @exclusivity(unchecked)
     private var open: [OpenBatch] = []
     /// How many of `open` are in use since the last flush.
+    @exclusivity(unchecked)
     private var used = 0
     /// Tokens of the appends: unique on the event loop.
     private var nextToken: UInt64
@@ -58,11 +66,20 @@ package final class PublishGatherer {
             open[used].target = target
             open[used].builder.begin()
             open[used].token = nextToken
+            open[used].state = nil
             nextToken += 1
             used += 1
         }
         open[index].builder.append(record)
         return open[index].token
+    }
+
+    /// Puts an empty value into a session's state, together with the message that was added last.
+    /// - Parameter token: as `add` returned it, since the last flush.
+    package func put(_ key: UInt64, of subscription: SubscriptionID, with token: UInt64) {
+        guard let index = (0..<used).first(where: { open[$0].token == token }) else { return }
+        if open[index].state == nil { open[index].state = StateChanges(subscription: subscription) }
+        open[index].state?.put(key)
     }
 
     /// Hands the open batches to storage.
@@ -75,7 +92,10 @@ package final class PublishGatherer {
                 session.storage.append(
                     view,
                     to: batch.target.partition,
-                    acknowledgement: isAtMostOnce ? .none : session.acknowledgement,
+                    options: AppendOptions(
+                        acknowledgement: isAtMostOnce ? .none : session.acknowledgement,
+                        state: batch.state
+                    ),
                     token: batch.token
                 )
             }

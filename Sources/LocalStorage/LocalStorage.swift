@@ -15,8 +15,10 @@ package final class LocalStorage: StorageService {
     private let shard: Shard
     private let logger: Logger
     /// Sessions by the slot in their number.
+    @exclusivity(unchecked)
     private var sessions: [LocalSession?] = []
     /// Those that something was reported to in this round.
+    @exclusivity(unchecked)
     private var touched: [LocalSession] = []
     private var isRoundScheduled = false
     private var isInRound = false
@@ -255,8 +257,10 @@ extension LocalStorage: ShardOutput {
 private final class LocalSession: StorageSession {
     let id: UInt64
     unowned let storage: LocalStorage
+    @exclusivity(unchecked)
     var delegate: (any StorageSessionDelegate)?
     /// Something was reported to it in this round.
+    @exclusivity(unchecked)
     var isTouched = false
 
     init(id: UInt64, storage: LocalStorage, delegate: any StorageSessionDelegate) {
@@ -309,8 +313,8 @@ private final class LocalSession: StorageSession {
         storage.withShard { shard, _ in shard.stopDelivering(session: id) }
     }
 
-    func addFilter(_ filter: UnsafeRawBufferPointer, id filterID: UInt32) -> SluiceError? {
-        storage.withShard { shard, _ in shard.addFilter(session: id, filter, id: filterID) }
+    func addFilter(_ filter: UnsafeRawBufferPointer, id filterID: UInt32, group: UInt64?) -> SluiceError? {
+        storage.withShard { shard, _ in shard.addFilter(session: id, filter, id: filterID, group: group) }
     }
 
     func removeFilter(id filterID: UInt32) -> Bool {
@@ -319,6 +323,10 @@ private final class LocalSession: StorageSession {
 
     func perform(_ request: StorageRequest, token: UInt64) {
         storage.withShard { shard, now in shard.perform(session: id, request, token: token, now: now) }
+    }
+
+    func putState(_ changes: StateChanges, token: UInt64?) {
+        storage.withShard { shard, now in shard.putState(session: id, changes, token: token, now: now) }
     }
 
     func cancel(token: UInt64) {

@@ -90,7 +90,8 @@ enum PropertyMapping {
                     continue
                 }
                 writeUser(name: name, value, &buffer)
-            case .expiry, .deliverAt, .priority, .messageID, .tag, .key, .origin, .contentEncoding, .tombstone, nil:
+            case .expiry, .deliverAt, .priority, .messageID, .tag, .key, .origin, .contentEncoding, .tombstone,
+                .publisher, nil:
                 break
             }
         }

@@ -30,9 +30,16 @@ extension Shard {
             return
         }
         guard batch.byteCount <= options.batchBytes,
-            log.canHold(payloadBytes: StoredBatch.copyPrefixBytes + MovedRecord.prefixBytes + batch.byteCount)
+            log.canHold(
+                payloadBytes: StoredBatch.copyPrefixBytes + MovedRecord.prefixBytes + batch.byteCount
+                    + (appending.state?.byteCount ?? 0)
+            )
         else {
             reply(session, token, .append(AppendResult(error: .tooLarge)))
+            return
+        }
+        if let changes = appending.state, let problem = problem(of: changes, tenant: topic.tenant) {
+            reply(session, token, .append(AppendResult(error: problem.code)))
             return
         }
         if batch.producer != .anonymous,
@@ -75,6 +82,7 @@ extension Shard {
                 return
             }
             _ = try hold(batch, .prepared, transaction: transaction, to: id, traits: traits, time: time)
+            if let changes = appending.state { gather(changes, now: time) }
             held(session, token, batch, nil, appending.acknowledgement)
             return
         }
@@ -85,10 +93,11 @@ extension Shard {
             }
             let position = try hold(batch, .scheduled, to: id, traits: traits, time: time)
             let first = ScheduledID(position: LogPosition(rawValue: position), record: 0)
+            if let changes = appending.state { gather(changes, now: time) }
             held(session, token, batch, first, appending.acknowledgement)
             return
         }
-        try publishNow(session, token, batch, topic, partition, traits, time, appending.acknowledgement)
+        try publishNow(session, token, batch, topic, partition, traits, time, appending)
     }
 
     func isOpen(_ transaction: TransactionID, _ tenant: TenantID) -> Bool {
@@ -123,8 +132,14 @@ extension Shard {
         _ partition: IndexedSequence,
         _ traits: BatchTraits,
         _ time: Timestamp,
-        _ acknowledgement: Acknowledgement
+        _ appending: AppendOptions
     ) throws(CommitLog.AppendRefusal) {
+        var changes: [UInt8] = []
+        if let state = appending.state {
+            // What was changed before stands before it.
+            try flushJournal()
+            changes = StateJournal.encode(state)
+        }
         var routes = self.routes
         self.routes = []
         routes.removeAll(keepingCapacity: true)
@@ -141,7 +156,7 @@ extension Shard {
         let id = partition.partition
         let baseOffset = partition.nextOffset
         let epoch = log.epoch
-        let payloadBytes = LogRecord.batchPrefixBytes + batch.byteCount
+        let payloadBytes = LogRecord.batchPrefixBytes + batch.byteCount + changes.count
         let position = try log.append(.batch, payloadBytes: payloadBytes) { payload in
             payload.store32(id.topic.rawValue, at: 0)
             payload.store16(id.index, at: 4)
@@ -149,7 +164,11 @@ extension Shard {
             let stored = UnsafeMutableRawBufferPointer(rebasing: payload[LogRecord.batchPrefixBytes...])
             stored.copyMemory(from: batch.bytes)
             BatchView.stamp(stored, baseOffset: baseOffset, appendTime: time, epoch: epoch)
+            if !changes.isEmpty {
+                UnsafeMutableRawBufferPointer(rebasing: stored[batch.byteCount...]).copyBytes(from: changes)
+            }
         }
+        if !changes.isEmpty { _ = changes.withUnsafeBytes { state.applySessionState($0) } }
         let segment = log.active.number
         let recordBytes = Int(log.end - position)
         state.applyStored(
@@ -194,7 +213,7 @@ extension Shard {
             topic: topic,
             baseOffset: baseOffset,
             position: position,
-            acknowledgement: acknowledgement
+            acknowledgement: appending.acknowledgement
         )
     }
 
@@ -208,11 +227,16 @@ extension Shard {
         position: UInt64,
         acknowledgement: Acknowledgement
     ) {
+        // What its publisher does not wait for is not waited for by live filters, unless something before it is.
+        let isRouted =
+            batch.attributes.contains(.atMostOnce)
+            || (acknowledgement == .received && (unsettled.first.map { $0.end > unroutedEnd } ?? true))
+        if !isRouted { unroutedEnd = log.end }
         let routable = RoutableBatch(
             session: session,
             topic: topic,
             position: position,
-            isRouted: batch.attributes.contains(.atMostOnce)
+            isRouted: isRouted
         )
         if routable.isRouted { self.routable.append(routable) }
         let result = AppendResult(

@@ -131,11 +131,16 @@ extension Shard {
     // MARK: Use
 
     func becameUnused(_ subscription: Subscription, now: Timestamp) {
-        guard subscription.policy.expiresUnusedMicroseconds > 0, subscription.unusedSince == nil else { return }
-        subscription.unusedSince = now
+        guard subscription.policy.expiresUnusedMicroseconds > 0 else { return }
+        if subscription.unusedSince == nil { note(.unused(since: now), subscription) }
+        armUnused(subscription)
+    }
+
+    private func armUnused(_ subscription: Subscription) {
+        guard let since = subscription.unusedSince else { return }
         timers.insert(
             TimerEntry(
-                due: now.advanced(byMicroseconds: subscription.policy.expiresUnusedMicroseconds).rawValue,
+                due: since.advanced(byMicroseconds: subscription.policy.expiresUnusedMicroseconds).rawValue,
                 payload: UInt64(subscription.id.rawValue),
                 kind: TimerKind.unused.rawValue
             )
@@ -143,8 +148,11 @@ extension Shard {
     }
 
     func expireUnused(_ subscription: Subscription, now: Timestamp) {
-        guard let since = subscription.unusedSince, subscription.consumers.isEmpty else { return }
+        guard let since = subscription.unusedSince, subscription.consumers.isEmpty,
+            subscription.policy.expiresUnusedMicroseconds > 0
+        else { return }
         let end = since.advanced(byMicroseconds: subscription.policy.expiresUnusedMicroseconds)
+        // It may have been used since, or have got more time.
         guard end <= now else { return }
         do throws(Refusal) {
             if subscription.isLogged {

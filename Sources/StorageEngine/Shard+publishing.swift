@@ -104,7 +104,10 @@ extension Shard {
         // Its time has come, or somebody waits for it.
         log.wantDurable()
         for item in publication.items { limit(item.routes, now: now) }
-        if !copies.isEmpty { unsettled.append(Unsettled(end: log.end, kind: .published(copies))) }
+        if !copies.isEmpty {
+            unroutedEnd = log.end
+            unsettled.append(Unsettled(end: log.end, kind: .published(copies)))
+        }
     }
 
     /// Readers see what a sequence got once it is durable.
@@ -119,7 +122,7 @@ extension Shard {
     /// A batch for live subscriptions of what is published later than it was stored.
     func routableCopy(_ batch: BatchView, topic: TopicState, first: Int, count: Int, time: Timestamp) -> RoutableBatch?
     {
-        guard filters[topic.tenant]?.isEmpty == false else { return nil }
+        guard filters[topic.tenant]?.table.isEmpty == false else { return nil }
         var copy: [UInt8] = []
         guard BatchExcerpt.write(batch, first: first, count: count, baseOffset: 0, appendTime: time, into: &copy) else {
             return nil

@@ -75,6 +75,12 @@ extension Shard {
                 try lookUp(query, tenant, session, token)
             case .redrive(let request):
                 try redrive(request, tenant, session, token, now)
+            case .getState(let name):
+                try getState(name, tenant, session, token)
+            case .scanState(let key, let after, let limit):
+                scanState(key, after: after, limit: limit, tenant, session, token)
+            case .queueRetained(let name, let filter, let after, let limit):
+                try queueRetained(name, filter, after: after, limit: limit, tenant, session, token, now)
             case .health:
                 answer(session, token, .health(health))
             case .unsupported(let verb):
@@ -141,7 +147,7 @@ extension Shard {
         }
     }
 
-    private static func page(_ names: [String], after: String?, limit: Int) -> (names: [String], next: String?) {
+    static func page(_ names: [String], after: String?, limit: Int) -> (names: [String], next: String?) {
         let first = after.map { after in PartitionIndex.firstIndex(in: 0..<names.count) { names[$0] > after } } ?? 0
         let end = min(names.count, first + max(1, min(limit, 1_000)))
         return (Array(names[first..<end]), end < names.count ? names[end - 1] : nil)

@@ -8,7 +8,7 @@ extension Shard {
     /// Each looks at some thousand names.
     private static let searchesPerPage = 4
 
-    private struct Wanted {
+    struct WantedValue {
         var name: [UInt8]
         var place: RetainedValues.Place
     }
@@ -23,7 +23,7 @@ extension Shard {
         _ token: UInt64,
         _ now: Timestamp
     ) throws(Refusal) {
-        let page: (values: [Wanted], next: [UInt8]?)
+        let page: (values: [WantedValue], next: [UInt8]?)
         do throws(SluiceError) {
             page = try retainedPage(filter, after: after, limit: max(1, min(limit, 1_000)), tenant, now)
         } catch {
@@ -66,14 +66,14 @@ extension Shard {
         enqueue(fetch)
     }
 
-    private func retainedPage(
+    func retainedPage(
         _ filter: [UInt8],
         after: [UInt8]?,
         limit: Int,
         _ tenant: TenantID,
         _ now: Timestamp
-    ) throws(SluiceError) -> ([Wanted], next: [UInt8]?) {
-        var wanted: [Wanted] = []
+    ) throws(SluiceError) -> (values: [WantedValue], next: [UInt8]?) {
+        var wanted: [WantedValue] = []
         var bytes = 0
         var isFull = false
         let values = state.retained[tenant] ?? RetainedValues()
@@ -91,7 +91,7 @@ extension Shard {
                             limit: limit - wanted.count
                         ) { name, place in
                             guard place.expiry > now.rawValue, !isFull else { return }
-                            wanted.append(Wanted(name: Array(name), place: place))
+                            wanted.append(WantedValue(name: Array(name), place: place))
                             bytes += name.count + Int(place.bytes)
                             isFull = bytes >= Self.pageBytes || wanted.count == limit
                         }

@@ -4,21 +4,32 @@ internal import StorageService
 /// Live subscriptions: messages that go to attached sessions by the filters they set.
 extension Shard {
     /// Adds a live filter, see `StorageSession.addFilter`.
-    package func addFilter(session: UInt64, _ filter: UnsafeRawBufferPointer, id: UInt32) -> SluiceError? {
+    package func addFilter(
+        session: UInt64,
+        _ filter: UnsafeRawBufferPointer,
+        id: UInt32,
+        group: UInt64? = nil
+    ) -> SluiceError? {
         guard let slot = slot(session) else { return nil }
         let pattern: NamePattern
         do throws(SluiceError) { pattern = try NamePattern(filter: filter) } catch { return error }
         _ = removeFilter(session: session, id: id)
-        sessions[slot].filters[id] = pattern
-        filters[sessions[slot].tenant, default: RoutingTable()].insert(pattern, RoutingTarget(owner: session, id: id))
+        sessions[slot].filters[id] = LiveFilter(pattern: pattern, group: group)
+        let live = filters[sessions[slot].tenant] ?? LiveFilters()
+        filters[sessions[slot].tenant] = live
+        live.table.insert(pattern, group: group, RoutingTarget(owner: session, id: id))
         return nil
     }
 
     package func removeFilter(session: UInt64, id: UInt32) -> Bool {
-        guard let slot = slot(session), let pattern = sessions[slot].filters.removeValue(forKey: id) else {
+        guard let slot = slot(session), let filter = sessions[slot].filters.removeValue(forKey: id) else {
             return false
         }
-        filters[sessions[slot].tenant]?.remove(pattern, RoutingTarget(owner: session, id: id))
+        filters[sessions[slot].tenant]?.table.remove(
+            filter.pattern,
+            group: filter.group,
+            RoutingTarget(owner: session, id: id)
+        )
         return true
     }
 
@@ -32,11 +43,11 @@ extension Shard {
 
     /// Sends every message of a batch to the sessions that want it.
     func route(_ batch: RoutableBatch, output: any ShardOutput) {
-        guard filters[batch.topic.tenant]?.isEmpty == false else { return }
+        guard let live = filters[batch.topic.tenant], !live.table.isEmpty else { return }
         if let copy = batch.copy {
             copy.withUnsafeBytes { bytes in
                 guard let view = BatchView(prefixOf: bytes) else { return }
-                route(view, of: batch, output: output)
+                route(view, of: batch, live, output: output)
             }
             return
         }
@@ -46,10 +57,15 @@ extension Shard {
                 prefixOf: record.slice(LogRecord.headerBytes + LogRecord.batchPrefixBytes..<record.count)
             )
         else { return }
-        route(view, of: batch, output: output)
+        route(view, of: batch, live, output: output)
     }
 
-    private func route(_ view: BatchView, of batch: RoutableBatch, output: any ShardOutput) {
+    private func route(
+        _ view: BatchView,
+        of batch: RoutableBatch,
+        _ live: LiveFilters,
+        output: any ShardOutput
+    ) {
         let appendTime = view.appendTime
         var found = matches
         matches = []
@@ -58,7 +74,7 @@ extension Shard {
             var cursor = view.records
             while let message = cursor.next() {
                 withName(of: message, topic: topicName) { name in
-                    filters[batch.topic.tenant]?.match(name, into: &found)
+                    live.table.match(name, into: &found)
                 }
                 guard !found.isEmpty else { continue }
                 let serial = nextSerial
@@ -66,6 +82,7 @@ extension Shard {
                 var first = 0
                 while first < found.count {
                     let session = found[first].owner
+                    let isFirst = first == 0
                     ids.removeAll(keepingCapacity: true)
                     while first < found.count, found[first].owner == session {
                         ids.append(found[first].id)
@@ -73,18 +90,17 @@ extension Shard {
                     }
                     guard slot(session) != nil else { continue }
                     ids.withUnsafeBufferPointer { ids in
-                        output.messageRouted(
-                            session: session,
-                            RoutedMessage(
-                                topic: batch.topic.info.id,
-                                topicName: topicName,
-                                record: message,
-                                appendTime: appendTime,
-                                filters: ids,
-                                isOwn: session == batch.session,
-                                serial: serial
-                            )
+                        var routed = RoutedMessage(
+                            topic: batch.topic.info.id,
+                            topicName: topicName,
+                            record: message,
+                            appendTime: appendTime,
+                            filters: ids,
+                            isOwn: session == batch.session,
+                            serial: serial
                         )
+                        routed.isAlone = isFirst && first == found.count
+                        output.messageRouted(session: session, routed)
                     }
                 }
             }

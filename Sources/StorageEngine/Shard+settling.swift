@@ -281,7 +281,7 @@ extension Shard {
 
     /// Writes what came together into the log, where somebody waits for it or enough time has passed.
     func writeJournal(now: Timestamp) {
-        guard !journal.isEmpty || !journalWaiters.isEmpty else {
+        guard !journal.isEmpty || !stateJournal.isEmpty || !journalWaiters.isEmpty else {
             journalDeadline = nil
             return
         }
@@ -290,7 +290,9 @@ extension Shard {
             return
         }
         let isDue = journalDeadline.map { now >= $0 } ?? false
-        guard !journalWaiters.isEmpty || isDue || journal.isFull || log.needsFlush else { return }
+        guard !journalWaiters.isEmpty || isDue || journal.isFull || stateJournal.isFull || log.needsFlush else {
+            return
+        }
         do throws(CommitLog.AppendRefusal) {
             try flushJournal()
         } catch {
@@ -309,12 +311,18 @@ extension Shard {
 
     /// Writes the journal now: before a record that must not come before its changes.
     func flushJournal() throws(CommitLog.AppendRefusal) {
-        guard !journal.isEmpty else { return }
+        guard !journal.isEmpty || !stateJournal.isEmpty else { return }
         guard hasOpened else { throw .waitsForSegment }
         while !journal.isEmpty {
             let bytes = journal.next()
             _ = try log.append(.delivery, payloadBytes: bytes.count) { $0.copyBytes(from: bytes) }
             journal.written()
+        }
+        // Behind them: a session state that is gone means that what it was for is settled.
+        while !stateJournal.isEmpty {
+            let bytes = stateJournal.next()
+            _ = try log.append(.sessionState, payloadBytes: bytes.count) { $0.copyBytes(from: bytes) }
+            stateJournal.written()
         }
     }
 }

@@ -471,7 +471,7 @@ extension Shard {
         let attachment = makeAttachment(session, id, subscription.topic, request, subscription)
         subscription.shard = self
         subscription.consumers.append(attachment)
-        subscription.unusedSince = nil
+        if subscription.unusedSince != nil { note(.used, subscription) }
         if subscription.policy.consumers == .failover {
             reply(session, 0, .consumerChanged(id, isActive: subscription.consumers.count == 1))
         }

@@ -20,7 +20,7 @@ package final class Shard {
 
     @exclusivity(unchecked) var sessions: [SessionSlot] = []
     var freeSessions: [Int] = []
-    var filters: [TenantID: RoutingTable] = [:]
+    var filters: [TenantID: LiveFilters] = [:]
 
     /// What waits until the log is durable up to a place, in the order of places.
     var unsettled: Deque<Unsettled> = []
@@ -35,13 +35,19 @@ package final class Shard {
     var canReplay = false
     /// Messages that attached readers get before they are durable.
     var routable: [RoutableBatch] = []
+    /// The end of the last record whose messages live filters get when it is durable.
+    var unroutedEnd: UInt64 = 0
+    @exclusivity(unchecked)
     var matches: [RoutingTarget] = []
+    @exclusivity(unchecked)
     var nextSerial: UInt64 = 1
 
     /// What readers are to see when the log is durable so far, in the order of places.
     @exclusivity(unchecked) var growth: Deque<Growth> = []
     /// Changes of delivery states that are not in the log yet.
     @exclusivity(unchecked) var journal: DeliveryJournal
+    /// Changes of session states that are not in the log yet: written behind those of delivery states.
+    var stateJournal: StateJournal
     /// When the journal is written even if nobody waits for it.
     @exclusivity(unchecked) var journalDeadline: Timestamp?
     /// Answers that wait until the journal is durable.
@@ -89,6 +95,7 @@ package final class Shard {
     @exclusivity(unchecked) var coldRequests = ColdRequests()
     var coldReads: [UInt64: (client: any ColdClient, source: ColdRequests.Request.Source)] = [:]
     @exclusivity(unchecked) var rangeScratch: [RecordRange] = []
+    @exclusivity(unchecked)
     var nameScratch: [UInt8] = []
 
     var pendingFiles: [UInt64: PendingFile] = [:]
@@ -124,6 +131,7 @@ package final class Shard {
         self.damaged = damaged
         self.options = options
         journal = DeliveryJournal(recordBytes: min(options.journalBytes, options.segmentBytes / 8))
+        stateJournal = StateJournal(recordBytes: min(options.journalBytes, options.segmentBytes / 8))
     }
 
     /// The topics by name and capture, kept up to date by this shard.
@@ -186,12 +194,24 @@ package final class Shard {
         var isOpen = false
         var tenant = TenantID.default
         var attachments: [UInt32: Attachment] = [:]
-        var filters: [UInt32: NamePattern] = [:]
+        var filters: [UInt32: LiveFilter] = [:]
         var transactionOwners: [TransactionOwnerKey] = []
         /// Nothing more is leased to its consumers.
         var isStopped = false
         /// Inboxes that end with it.
         var subscriptions: [SubscriptionID] = []
+    }
+
+    /// The live filters of a tenant: a class, so that a message is matched in place and no table is copied.
+    final class LiveFilters {
+        @exclusivity(unchecked)
+        var table = RoutingTable()
+    }
+
+    struct LiveFilter {
+        var pattern: NamePattern
+        /// Shared with the same filter of others.
+        var group: UInt64?
     }
 
     struct TransactionOwnerKey: Hashable {

@@ -10,7 +10,7 @@ extension ShardState {
         switch record.kind {
         case .batch, .held:
             guard let stored = StoredBatch(record) else { return false }
-            return apply(stored, record, segment: segment)
+            return apply(stored, record, segment: segment) && applySessionState(stored.rest)
         case .topicCreated:
             guard let definition = TopicDefinition(from: &reader) else { return false }
             applyTopicCreated(definition)
@@ -33,6 +33,11 @@ extension ShardState {
             applyCommit(SubscriptionID(rawValue: id), partition: Int(partition), offset: offset)
         case .delivery:
             return applyDelivery(record.payload)
+        case .queued:
+            guard let queueing = Queueing(from: &reader) else { return false }
+            apply(queueing, segment: segment)
+        case .sessionState:
+            return applySessionState(record.payload)
         case .published:
             guard let publication = Publication(from: &reader) else { return false }
             var reached: [IndexedSequence] = []

@@ -48,6 +48,13 @@ package enum StorageRequest: Sendable {
     case lookUp(LookUpQuery)
     /// Sends messages of a dead-letter topic back to where they came from.
     case redrive(RedriveRequest)
+    /// A subscription with all that is kept for its user.
+    case getState(name: String)
+    /// The values under one number in the session states of all subscriptions, in the order of their names behind
+    /// `after`, at most `limit`.
+    case scanState(key: UInt64, after: String?, limit: Int)
+    /// Puts the last values of names that match a filter into a stored inbox, at most `limit` of those behind `after`.
+    case queueRetained(name: String, filter: [UInt8], after: [UInt8]?, limit: Int)
     case health
     /// A verb that is designed and not there yet.
     case unsupported(StorageVerb)
@@ -74,6 +81,11 @@ package enum StorageReply: Sendable {
     case retained([RetainedMessage], next: [UInt8]?)
     case found([FoundMessage])
     case redriven(messages: UInt64)
+    /// In the order of the numbers.
+    case state(SubscriptionDescription, [StateEntry])
+    case states([SubscriptionState], next: String?)
+    /// So many messages came into the inbox, with sequences from `first` on; `next` continues.
+    case queued(first: UInt64, count: Int, next: [UInt8]?)
     case done
 }
 

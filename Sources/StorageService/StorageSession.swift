@@ -47,14 +47,21 @@ package protocol StorageSession: AnyObject {
     /// Asks for every message whose name matches, from now on, without storage: a live subscription.
     /// - Parameter id: chosen by the caller, unique among the filters of this session; adding one that is there
     ///   replaces it.
+    /// - Parameter group: of the filters that are the same and have the same group, in all sessions, each message goes to
+    ///   one, in turn.
     /// - Returns: the error where the filter is not valid.
-    func addFilter(_ filter: UnsafeRawBufferPointer, id: UInt32) -> SluiceError?
+    func addFilter(_ filter: UnsafeRawBufferPointer, id: UInt32, group: UInt64?) -> SluiceError?
 
     /// Ends a live subscription; false where there is none with this id.
     func removeFilter(id: UInt32) -> Bool
 
     /// Everything that is not on the path of each message. Answered by `requestCompleted` with the token.
     func perform(_ request: StorageRequest, token: UInt64)
+
+    /// Changes what is kept for the user of a subscription. Changes of one round are written together, behind its
+    /// settlements.
+    /// - Parameter token: comes back in `requestCompleted` with `done` once it is durable; nil where nobody waits.
+    func putState(_ changes: StateChanges, token: UInt64?)
 
     /// Withdraws a request that waits (a fetch with a wait); it is then not answered.
     func cancel(token: UInt64)
@@ -91,6 +98,10 @@ extension StorageSessionDelegate {
 extension StorageSession {
     /// A session that never outlives its use has nothing to stop.
     package func stopDelivering() {}
+
+    package func addFilter(_ filter: UnsafeRawBufferPointer, id: UInt32) -> SluiceError? {
+        addFilter(filter, id: id, group: nil)
+    }
 
     package func append(
         _ batch: BatchView,
@@ -233,6 +244,8 @@ package struct RoutedMessage {
     /// The same for one message at all sessions in one round, and different for different messages: what was encoded
     /// for one session can be used for the next.
     package var serial: UInt64
+    /// No other session gets it in this round.
+    package var isAlone = false
 
     package init(
         topic: TopicID,

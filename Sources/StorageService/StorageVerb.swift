@@ -23,10 +23,8 @@ package enum StorageVerb: String, CaseIterable, Sendable {
             .deleteSubscription, .describeSubscription, .listSubscriptions, .health, .acknowledge, .release,
             .extendLease, .reject, .seek, .pause, .bind, .unbind, .prepareTransaction, .commitTransaction,
             .rollBackTransaction, .setRetained, .getRetained, .scanRetained, .cancelScheduled, .lookUp, .browse,
-            .redrive:
+            .redrive, .putSessionState, .getSessionState:
             true
-        case .putSessionState, .getSessionState:
-            false
         }
     }
 }

@@ -36,8 +36,15 @@ package struct AppendOptions: Sendable, Equatable {
     package var acknowledgement: Acknowledgement
     /// Stored and invisible until this transaction is committed.
     package var transaction: TransactionID?
-    package init(acknowledgement: Acknowledgement = .durable, transaction: TransactionID? = nil) {
+    /// Changes of a session state that are made with it, or not at all where it is not stored.
+    package var state: StateChanges?
+    package init(
+        acknowledgement: Acknowledgement = .durable,
+        transaction: TransactionID? = nil,
+        state: StateChanges? = nil
+    ) {
         self.acknowledgement = acknowledgement
         self.transaction = transaction
+        self.state = state
     }
 }

@@ -201,8 +201,9 @@ final class NativeTestSession: StorageSession {
     func detach(attachment: UInt32) { readers[attachment] = nil }
 
     func stopDelivering() { isStopped = true }
-    func addFilter(_ filter: UnsafeRawBufferPointer, id: UInt32) -> SluiceError? { nil }
+    func addFilter(_ filter: UnsafeRawBufferPointer, id: UInt32, group: UInt64?) -> SluiceError? { nil }
     func removeFilter(id: UInt32) -> Bool { false }
+    func putState(_ changes: StateChanges, token: UInt64?) {}
     func close() {
         isClosed = true
         readers = [:]
@@ -358,6 +359,7 @@ final class NativeTestSession: StorageSession {
         case .health:
             return .success(.health(StorageHealth(acceptsWrites: true, reason: "", durable: .zero, end: .zero)))
         case .deleteTopic, .deleteSubscription: return .success(.done)
+        case .getState, .scanState, .queueRetained: return .failure(SluiceError(.notSupported, "not here"))
         case .unsupported(let verb): return .failure(SluiceError(.notSupported, verb.rawValue))
         case .updateSubscription, .bind, .unbind, .listBindings, .seek, .pause, .settle, .browse, .beginTransaction,
             .settleInTransaction, .commitTransaction, .rollBackTransaction, .adoptTransactions, .cancelScheduled,

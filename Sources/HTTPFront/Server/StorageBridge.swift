@@ -317,10 +317,10 @@ extension StorageRequest {
         switch self {
         case .createTopic, .deleteTopic, .createSubscription, .deleteSubscription, .commit, .updateSubscription, .bind,
             .unbind, .seek, .pause, .settle, .beginTransaction, .settleInTransaction, .commitTransaction,
-            .rollBackTransaction, .cancelScheduled, .redrive:
+            .rollBackTransaction, .cancelScheduled, .redrive, .queueRetained:
             true
         case .listBindings, .browse, .adoptTransactions, .scanRetained, .lookUp, .describeTopic, .listTopics,
-            .openProducer, .fetch, .findOffset, .describeSubscription,
+            .openProducer, .fetch, .findOffset, .describeSubscription, .getState, .scanState,
             .listSubscriptions, .health, .unsupported:
             false
         }

@@ -22,6 +22,8 @@ package enum PropertyID: UInt64, Sendable {
     case payloadIsText = 14
     /// Empty: deletes the last value of the name or key.
     case tombstone = 15
+    /// The client that published it, where it asked not to get its own messages (MQTT 5.0 §3.8.3.1, no-local).
+    case publisher = 16
     /// Varint length and name, then the value; may be repeated, also with one name; order counts.
     case user = 64
 }
@@ -75,7 +77,8 @@ package struct PropertyCursor {
             case .key: traits.insert(.hasKeys)
             case .tag: traits.insert(.hasTags)
             case .tombstone: traits.insert(.hasTombstones)
-            case .contentType, .correlationID, .replyTo, .traceparent, .tracestate, .contentEncoding, nil: break
+            case .contentType, .correlationID, .replyTo, .traceparent, .tracestate, .contentEncoding, .publisher, nil:
+                break
             }
         }
         return true

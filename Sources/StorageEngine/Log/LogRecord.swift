@@ -22,7 +22,8 @@ package enum LogRecord {
     package static let version: UInt8 = 1
 
     package enum Kind: UInt8, Sendable {
-        /// Topic u32, partition u16, traits u16, then a batch.
+        /// Topic u32, partition u16, traits u16, then a batch, then changes of session states as a `StateJournal` writes
+        /// them.
         case batch = 1
         case topicCreated = 2
         case topicDeleted = 3
@@ -56,6 +57,10 @@ package enum LogRecord {
         case checkpoint = 22
         /// A record that holds a batch, moved here, see `MovedRecord`.
         case moved = 23
+        /// Changes of session states, as a `StateJournal` writes them.
+        case sessionState = 26
+        /// Stored messages go to an inbox, see `Queueing`.
+        case queued = 27
         /// A batch of a producer of which nothing was stored, see `ProducerSkip`.
         case producerSkipped = 24
         /// What a partition of a compacted topic lets go, see `PartitionCompaction`.

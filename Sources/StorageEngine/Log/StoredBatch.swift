@@ -30,6 +30,8 @@ struct StoredBatch {
     let scheduled: HeldMessages.Mark?
     /// What happens together with the publication of a copy. Lent.
     let changes: UnsafeRawBufferPointer
+    /// What stands behind the batch: changes of session states.
+    let rest: UnsafeRawBufferPointer
 
     var isPublished: Bool { hold == nil || hold == .publishedCopy }
 
@@ -62,12 +64,14 @@ struct StoredBatch {
             transaction = 0
             scheduled = nil
             changes = UnsafeRawBufferPointer(start: nil, count: 0)
+            rest = payload.slice(LogRecord.batchPrefixBytes + batch.byteCount..<payload.count)
         case .held:
             guard payload.count > Self.copyPrefixBytes, let hold = Hold(rawValue: payload[8]) else { return nil }
             let prefix = hold == .publishedCopy ? Self.copyPrefixBytes : Self.heldPrefixBytes
             guard let batch = BatchView(prefixOf: payload.slice(prefix..<payload.count)) else { return nil }
             self.batch = batch
             self.hold = hold
+            rest = UnsafeRawBufferPointer(start: nil, count: 0)
             if hold == .publishedCopy {
                 transaction = 0
                 let position = payload.load64(16)

@@ -9,7 +9,7 @@ internal import StorageService
 /// the next ids of topics and subscriptions, and the topics with their partitions' indexes, the subscriptions and the
 /// producers, as `encode` writes them. Derived from the log.
 enum Snapshot {
-    static let version: UInt32 = 4
+    static let version: UInt32 = 5
     static let headerBytes = 32
     static let prefix = "snapshot-"
     /// "SLUICESN" in ASCII.
@@ -65,6 +65,7 @@ enum Snapshot {
             encode(key, producer, to: &writer)
         }
         state.encodeTraces(to: &writer)
+        state.encodeSessionStates(to: &writer)
         var bytes = writer.bytes
         bytes.withUnsafeMutableBytes { file in
             file.store32(checksum(UnsafeRawBufferPointer(file), identity: identity), at: 12)
@@ -215,7 +216,9 @@ enum Snapshot {
             guard let (key, producer) = decodeProducer(from: &reader) else { return nil }
             state.producers.restore(key, producer)
         }
-        guard state.decodeTraces(from: &reader) != nil else { return nil }
+        guard state.decodeTraces(from: &reader) != nil, state.decodeSessionStates(from: &reader) != nil else {
+            return nil
+        }
         _ = state.files.removeUnused()
         state.epoch = epoch
         state.lastTime = Timestamp(rawValue: lastTime)

@@ -37,6 +37,10 @@ final class Subscription: ReaderOwner {
     var bindings: [Bound] = []
     /// The number that the next binding gets in the routing table.
     var nextBinding: UInt32 = 0
+    /// What is kept for its user, by the user's numbers.
+    var sessionState: [UInt64: [UInt8]] = [:]
+    /// When it was last without consumers; for inboxes that expire.
+    var unusedSince: Timestamp?
 
     // What follows is not in the log.
 
@@ -50,8 +54,6 @@ final class Subscription: ReaderOwner {
     /// It is in the shard's queue of those that may have something to deliver.
     @exclusivity(unchecked) var isQueued = false
     @exclusivity(unchecked) var isDeleted = false
-    /// When it was last without consumers; for inboxes that expire.
-    var unusedSince: Timestamp?
     /// What a consumer of it must match; nil for everything.
     @exclusivity(unchecked) var filter: MessageFilter?
     unowned var shard: Shard?
