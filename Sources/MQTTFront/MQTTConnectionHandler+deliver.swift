@@ -9,146 +9,197 @@ internal import StorageService
 struct WaitingPublish {
     var packet: ByteBuffer
     var encoded: EncodedPublish
+    var qos: QoS
+    var token: DeliveryToken
+    /// The identifier that it must have; zero for any.
+    var identifier: UInt16
 }
 
-// Subscriptions, and messages to the client.
+// Messages to the client.
 extension MQTTConnectionHandler {
-    func subscribe(_ subscribe: InboundSubscribe, output: inout ByteBuffer) {
-        guard let session else { return }
-        var reasons = subscribe.reasons
-        for (index, request) in subscribe.packet.subscriptions.enumerated() {
-            guard let qos = reasons[index].grantedQoS else { continue }
-            let subscription = Subscription(
-                filter: request.filter.text,
-                qos: qos,
-                isNoLocal: request.isNoLocal,
-                identifier: subscribe.packet.subscriptionIdentifier
-            )
-            if let id = subscriptionIDs[request.filter.text] {
-                // The same filter again replaces the subscription (MQTT 5.0 §3.8.4).
-                subscriptions[id] = subscription
-                continue
-            }
-            guard subscriptions.count < front.options.subscriptionsPerClient else {
-                reasons[index] = .quotaExceeded
-                continue
-            }
-            let id = nextSubscription
-            let problem = request.filter.text.bytes.withUnsafeBytes { session.storage.addFilter($0, id: id) }
-            guard problem == nil else {
-                reasons[index] = .topicFilterInvalid
-                continue
-            }
-            nextSubscription &+= 1
-            subscriptions[id] = subscription
-            subscriptionIDs[request.filter.text] = id
-        }
-        machine.subscribed(packetIdentifier: subscribe.packet.packetIdentifier, reasons: reasons, output: &output)
-    }
-
-    func unsubscribe(_ packet: UnsubscribePacket, output: inout ByteBuffer) {
-        let reasons = packet.filters.map { filter -> ReasonCode in
-            guard let id = subscriptionIDs.removeValue(forKey: filter.text) else { return .noSubscriptionExisted }
-            subscriptions[id] = nil
-            _ = session?.storage.removeFilter(id: id)
-            return .success
-        }
-        machine.unsubscribed(packetIdentifier: packet.packetIdentifier, reasons: reasons, output: &output)
-    }
-
-    /// Sends a message to the client once, at the highest quality that its matching subscriptions were granted, with all
+    /// A message for live filters: sent once, at the highest quality that matching subscriptions were granted, with all
     /// their identifiers (MQTT 5.0 §3.3.4).
-    func deliver(_ message: RoutedMessage) {
-        guard machine.isConnected else { return }
-        var granted: QoS?
-        var identifiers: [UInt32] = []
+    func messageRouted(_ message: RoutedMessage) {
+        guard isConnected else { return }
+        let record = message.record
+        var match = FilterMatch()
+        var isWanted = false
         for id in message.filters {
-            guard let subscription = subscriptions[id], !(subscription.isNoLocal && message.isOwn) else { continue }
-            granted = granted.map { max($0, subscription.qos) } ?? subscription.qos
-            if let identifier = subscription.identifier { identifiers.append(identifier) }
-        }
-        guard let granted else { return }
-        let record = message.record
-        var expiry: UInt32?
-        if let deadline = PropertyCursor.number(.expiry, in: record.properties) {
-            let now = Timestamp.wallClock()
-            // What has expired is not started (MQTT 5.0 §3.3.2.3.3).
-            guard deadline > now else { return }
-            expiry = UInt32(clamping: (deadline - now + 999_999) / 1_000_000)
-        }
-        let published: QoS = record.deliveryClass == .atMostOnce ? .atMostOnce : .atLeastOnce
-        let qos = min(granted, published)
-        withName(of: message) { name in
-            front.propertySection.clear()
-            if machine.version.hasProperties { PropertyMapping.write(record.properties, into: &front.propertySection) }
-            front.propertySection.withUnsafeReadableBytes { properties in
-                identifiers.withUnsafeBufferPointer { identifiers in
-                    let packet = OutboundPublish(
-                        version: machine.version,
-                        qos: qos,
-                        topicRest: name,
-                        payload: record.body,
-                        properties: properties,
-                        messageExpirySeconds: expiry,
-                        subscriptionIdentifiers: identifiers
-                    )
-                    send(packet)
-                }
+            guard let subscription = filters.traits(id), !(subscription.isNoLocal && message.isOwn) else { continue }
+            if record.deliveryClass != .atMostOnce {
+                // It comes by the inbox, or by the group.
+                if subscription.isShared { continue }
+                if inbox != nil, subscription.isBound { return }
             }
+            match.add(subscription)
+            isWanted = true
         }
-    }
-
-    private func withName(of message: RoutedMessage, _ body: (UnsafeRawBufferPointer) -> Void) {
-        let record = message.record
-        if record.hasAbsoluteName, let name = record.routingKey { return body(name) }
-        guard record.routingKey != nil else { return body(message.topicName) }
-        var name = front.nameScratch
-        front.nameScratch = []
-        name.removeAll(keepingCapacity: true)
-        record.appendName(topic: message.topicName, to: &name)
-        name.withUnsafeBytes(body)
-        front.nameScratch = name
-    }
-
-    private func send(_ packet: OutboundPublish) {
-        let limit = front.options.outgoingBufferBytes
-        if packet.qos == .atMostOnce {
-            // A client that does not read loses what may be lost, and holds nobody up.
-            guard unsentBytes + (output?.readableBytes ?? 0) < limit else { return }
-        } else if !waiting.isEmpty {
-            wait(packet, limit: limit)
+        guard isWanted, let expiry = remainingSeconds(of: record) else { return }
+        let qos = min(match.qos, record.qos)
+        let isRetained = record.isRetained && match.retainsAsPublished
+        if match.identifiers.isEmpty, !message.isAlone {
+            sendShared(message, qos: qos, isRetained: isRetained, expiry: expiry)
             return
         }
-        var output = takeOutput()
-        let admission = machine.send(packet, token: nextDelivery, output: &output)
-        putOutput(output)
+        front.withName(of: record, message.topicName) { name in
+            _ = send(
+                record,
+                name,
+                match,
+                qos: qos,
+                isRetained: isRetained,
+                isDuplicate: false,
+                expiry: expiry,
+                token: .unleased,
+                identifier: 0
+            )
+        }
+    }
+
+    /// How long a message may still wait.
+    enum Expiry: Equatable {
+        case never
+        case seconds(UInt32)
+        var value: UInt32? { if case .seconds(let seconds) = self { seconds } else { nil } }
+    }
+
+    /// Nil where it has expired: it is not started (MQTT 5.0 §3.3.2.3.3).
+    func remainingSeconds(of record: RecordView) -> Expiry? {
+        guard !record.properties.isEmpty, let deadline = PropertyCursor.number(.expiry, in: record.properties) else {
+            return .never
+        }
+        let now = Timestamp.wallClock()
+        guard deadline > now else { return nil }
+        return .seconds(UInt32(clamping: (deadline - now + 999_999) / 1_000_000))
+    }
+
+    /// Sends what is the same for all clients of a version: it is encoded once, and gets its packet identifier here.
+    private func sendShared(_ message: RoutedMessage, qos: QoS, isRetained: Bool, expiry: Expiry) {
+        if usesTopicAliases || (qos != .atMostOnce && !waiting.isEmpty) {
+            return sendAlone(message, qos: qos, isRetained: isRetained, expiry: expiry)
+        }
+        if qos == .atMostOnce, isOverfull { return }
+        let place = front.encodings.place(version, qos, isRetained: isRetained)
+        if !front.encodings.holds(message.serial, at: place) {
+            front.encode(message, version: version, qos: qos, isRetained: isRetained, expiry: expiry.value, at: place)
+        }
+        guard let encoded = front.encodings[place].encoded else { return }
+        let admission = machine.admitDelivery(
+            qos: qos,
+            packetSize: encoded.packetSize,
+            token: DeliveryToken.unleased.rawValue
+        )
         switch admission {
-        case .admitted: if packet.qos != .atMostOnce { nextDelivery += 1 }
-        case .windowFull: wait(packet, limit: limit)
+        case .admitted(let identifier):
+            var output = takeOutput()
+            let start = output.writerIndex
+            output.writeImmutableBuffer(front.encodings[place].packet)
+            if identifier != 0 { encoded.setPacketIdentifier(identifier, in: &output, packetAt: start) }
+            putOutput(output)
+        case .windowFull: sendAlone(message, qos: qos, isRetained: isRetained, expiry: expiry)
         case .tooLarge, .notConnected: break
         }
     }
 
+    private func sendAlone(_ message: RoutedMessage, qos: QoS, isRetained: Bool, expiry: Expiry) {
+        front.withName(of: message.record, message.topicName) { name in
+            _ = send(
+                message.record,
+                name,
+                FilterMatch(),
+                qos: qos,
+                isRetained: isRetained,
+                isDuplicate: false,
+                expiry: expiry,
+                token: .unleased,
+                identifier: 0
+            )
+        }
+    }
+
+    /// Sends one message to this client.
+    /// - Returns: false where the client does not take it: it counts as delivered [MQTT-3.1.2-25].
+    func send(
+        _ record: RecordView,
+        _ name: UnsafeRawBufferPointer,
+        _ match: FilterMatch,
+        qos: QoS,
+        isRetained: Bool,
+        isDuplicate: Bool,
+        expiry: Expiry,
+        token: DeliveryToken,
+        identifier: UInt16
+    ) -> Bool {
+        front.propertySection.clear()
+        if version.hasProperties { PropertyMapping.write(record.properties, into: &front.propertySection) }
+        return front.propertySection.withUnsafeReadableBytes { properties in
+            match.identifiers.withUnsafeBufferPointer { identifiers in
+                let packet = OutboundPublish(
+                    version: version,
+                    qos: qos,
+                    isRetained: isRetained,
+                    isDuplicate: isDuplicate,
+                    topicRest: name,
+                    payload: record.body,
+                    properties: properties,
+                    messageExpirySeconds: expiry.value,
+                    subscriptionIdentifiers: identifiers
+                )
+                return send(packet, token: token, identifier: identifier)
+            }
+        }
+    }
+
+    /// More waits to be sent than this client may have: what may be lost is.
+    private var isOverfull: Bool {
+        unsentBytes + (output?.readableBytes ?? 0) >= front.options.outgoingBufferBytes
+    }
+
+    private func send(_ packet: OutboundPublish, token: DeliveryToken, identifier: UInt16) -> Bool {
+        if packet.qos == .atMostOnce {
+            // A client that does not read loses what may be lost, and holds nobody up.
+            guard !isOverfull else { return true }
+        } else if !waiting.isEmpty {
+            return wait(packet, token: token, identifier: identifier)
+        }
+        var output = takeOutput()
+        let admission = machine.send(packet, token: token.rawValue, identifier: identifier, output: &output)
+        putOutput(output)
+        switch admission {
+        case .admitted: return true
+        case .windowFull: return wait(packet, token: token, identifier: identifier)
+        case .tooLarge, .notConnected: return false
+        }
+    }
+
     /// Keeps a message until the client acknowledges earlier ones.
-    private func wait(_ packet: OutboundPublish, limit: Int) {
-        guard let size = packet.packetSize, machine.fits(packetSize: size) else { return }
-        guard waitingBytes + size <= limit else {
+    private func wait(_ packet: OutboundPublish, token: DeliveryToken, identifier: UInt16) -> Bool {
+        guard let size = packet.packetSize, machine.fits(packetSize: size) else { return false }
+        // What is leased is bounded by its credit, and what a scan brings by its pages.
+        guard token.attachment != 0 || isScanning || waitingBytes + size <= front.options.outgoingBufferBytes else {
             end(.quotaExceeded)
-            return
+            return true
         }
         var buffer = ByteBufferAllocator().buffer(capacity: size)
-        guard let encoded = packet.encode(into: &buffer) else { return }
+        guard let encoded = packet.encode(into: &buffer) else { return false }
         waitingBytes += size
-        waiting.append(WaitingPublish(packet: buffer, encoded: encoded))
+        waiting.append(
+            WaitingPublish(packet: buffer, encoded: encoded, qos: packet.qos, token: token, identifier: identifier)
+        )
+        return true
     }
 
     /// The client acknowledged something: sends what waited for that.
     func sendWaiting(output: inout ByteBuffer) {
         while let next = waiting.first {
             let size = next.encoded.packetSize
-            switch machine.admitDelivery(qos: .atLeastOnce, packetSize: size, token: nextDelivery) {
+            switch machine.admitDelivery(
+                qos: next.qos,
+                packetSize: size,
+                token: next.token.rawValue,
+                identifier: next.identifier
+            ) {
             case .admitted(let identifier):
-                nextDelivery += 1
                 let start = output.writerIndex
                 output.writeImmutableBuffer(next.packet)
                 next.encoded.setPacketIdentifier(identifier, in: &output, packetAt: start)
@@ -158,5 +209,6 @@ extension MQTTConnectionHandler {
             waiting.removeFirst()
             waitingBytes -= size
         }
+        continueScan()
     }
 }

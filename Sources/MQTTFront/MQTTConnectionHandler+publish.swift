@@ -21,14 +21,23 @@ extension MQTTConnectionHandler {
 
     private func add(
         _ publish: InboundPublish,
-        name: UnsafeRawBufferPointer,
+        name given: UnsafeRawBufferPointer,
         _ packet: UnsafeRawBufferPointer,
         _ session: GatewaySession,
         output: inout ByteBuffer
     ) {
-        // What begins with `$` is the server's own (MQTT 5.0 §4.7.2).
-        guard name.first != UInt8(ascii: "$"), resolve(name, session), let partition = front.lastAddress.partition
-        else {
+        var name = given
+        var delaySeconds: UInt64?
+        if given.first == UInt8(ascii: "$") {
+            // What begins with `$` is the server's own (MQTT 5.0 §4.7.2), but for the form that asks for a delay.
+            guard let delayed = DelayedName(given), delayed.name.first != UInt8(ascii: "$") else {
+                refuse(publish.ticket, .notAuthorized, output: &output)
+                return
+            }
+            name = delayed.name
+            delaySeconds = delayed.seconds
+        }
+        guard front.resolve(name, session), let partition = front.lastAddress.partition else {
             refuse(publish.ticket, .notAuthorized, output: &output)
             return
         }
@@ -36,44 +45,33 @@ extension MQTTConnectionHandler {
         record.routingKey = front.lastAddress.routingKey.map { name.slice($0) }
         record.hasAbsoluteName = front.lastAddress.isAbsolute
         record.body = packet.slice(publish.view.payloadRange)
-        record.deliveryClass = publish.view.qos == .atMostOnce ? .atMostOnce : .atLeastOnce
+        record.deliveryClass = publish.view.qos.deliveryClass
         record.isRetained = publish.isRetained
         let token: UInt64
-        if publish.view.propertiesRange.isEmpty {
+        if publish.view.propertiesRange.isEmpty, delaySeconds == nil, !filters.hasNoLocal {
             token = front.gatherer.add(record, to: partition, session: session)
         } else {
             PropertyMapping.read(publish.view, packet, into: &front.properties)
+            if let delaySeconds {
+                front.properties.append(.deliverAt, number: Timestamp.wallClock() + delaySeconds * 1_000_000)
+            }
+            if filters.hasNoLocal {
+                client.bytes.withUnsafeBytes { front.properties.append(.publisher, $0) }
+            }
             token = front.properties.withBytes { bytes in
                 record.properties = bytes
                 return front.gatherer.add(record, to: partition, session: session)
             }
         }
         guard let ticket = publish.ticket else { return }
+        if publish.view.qos == .exactlyOnce, let inbox {
+            front.gatherer.put(SessionKey.received(publish.view.packetIdentifier), of: inbox.id, with: token)
+        }
         if let last = stored.last, last.token == token, last.tickets.upperBound == ticket {
             stored[stored.count - 1].tickets = last.tickets.lowerBound..<ticket + 1
         } else {
             stored.append(Stored(token: token, tickets: ticket..<ticket + 1))
         }
-    }
-
-    /// Finds where a name belongs, and leaves it in `front.lastAddress`.
-    private func resolve(_ name: UnsafeRawBufferPointer, _ session: GatewaySession) -> Bool {
-        let generation = session.topics.generation
-        if front.lastAddress.generation == generation,
-            front.lastAddress.name.withUnsafeBytes({ bytesEqual($0, name) })
-        {
-            return true
-        }
-        guard let topic = session.topic(holding: name) else { return false }
-        let placement = topic.nameBytes.withUnsafeBytes { NamePlacement(name: name, topic: $0) }
-        front.lastAddress = CachedAddress(
-            name: Array(name),
-            generation: generation,
-            partition: topic.partition(for: name),
-            routingKey: placement.routingKey,
-            isAbsolute: placement.isAbsolute
-        )
-        return true
     }
 
     /// Answers a message that is not taken. Only a 5.0 client can be told; others lose it silently
@@ -87,27 +85,50 @@ extension MQTTConnectionHandler {
             machine.writeAcknowledgements(into: &output)
         }
     }
+}
 
-    /// Publishes what the client left for the case that it goes without a farewell.
-    func publishWill() {
-        guard let will = machine.takeWill(), let session, !will.topic.isEmpty else { return }
-        will.topic.bytes.withUnsafeBytes { name in
-            guard name.first != UInt8(ascii: "$"), resolve(name, session), let partition = front.lastAddress.partition
-            else { return }
-            var record = RecordFields()
-            record.routingKey = front.lastAddress.routingKey.map { name.slice($0) }
-            record.hasAbsoluteName = front.lastAddress.isAbsolute
-            record.deliveryClass = will.qos == .atMostOnce ? .atMostOnce : .atLeastOnce
-            PropertyMapping.read(will.properties, into: &front.properties)
-            will.payload.withUnsafeBytes { payload in
-                front.properties.withBytes { properties in
-                    record.body = payload
-                    record.properties = properties
-                    _ = front.gatherer.add(record, to: partition, session: session)
-                }
-            }
+/// `$delayed/SECONDS/NAME`: a message for NAME, so many seconds later, as other servers have it.
+struct DelayedName {
+    let name: UnsafeRawBufferPointer
+    let seconds: UInt64
+    private static let prefix = Array("$delayed/".utf8)
+    /// Ten digits are more than three hundred years.
+    private static let digits = 10
+
+    init?(_ whole: UnsafeRawBufferPointer) {
+        guard whole.count > Self.prefix.count, whole.starts(with: Self.prefix) else { return nil }
+        var position = Self.prefix.count
+        var seconds: UInt64 = 0
+        while position < whole.count, whole[position] >= UInt8(ascii: "0"), whole[position] <= UInt8(ascii: "9") {
+            seconds = seconds * 10 + UInt64(whole[position] - UInt8(ascii: "0"))
+            position += 1
+            guard position - Self.prefix.count <= Self.digits else { return nil }
         }
-        front.gatherer.flush(session: session)
+        guard position > Self.prefix.count, position + 1 < whole.count, whole[position] == UInt8(ascii: "/") else {
+            return nil
+        }
+        name = whole.slice(position + 1..<whole.count)
+        self.seconds = seconds
+    }
+}
+
+extension MQTTFront {
+    /// Finds where a name belongs, and leaves it in `lastAddress`.
+    func resolve(_ name: UnsafeRawBufferPointer, _ session: GatewaySession) -> Bool {
+        let generation = session.topics.generation
+        if lastAddress.generation == generation, lastAddress.name.withUnsafeBytes({ bytesEqual($0, name) }) {
+            return true
+        }
+        guard let topic = session.topic(holding: name) else { return false }
+        let placement = topic.nameBytes.withUnsafeBytes { NamePlacement(name: name, topic: $0) }
+        lastAddress = CachedAddress(
+            name: Array(name),
+            generation: generation,
+            partition: topic.partition(for: name),
+            routingKey: placement.routingKey,
+            isAbsolute: placement.isAbsolute
+        )
+        return true
     }
 }
 
@@ -140,12 +161,24 @@ extension MQTTConnectionHandler: StorageSessionDelegate {
         resumeReadingIfPossible()
     }
 
-    func messageRouted(_ message: RoutedMessage) { deliver(message) }
+    func requestCompleted(token: UInt64, result: Result<StorageReply, SluiceError>) {
+        if transitionsCompleted(token, result) { return }
+        requests.removeValue(forKey: token)?(result)
+    }
 
-    func storageRoundEnded() { writeOutput() }
+    func attachmentEnded(attachment: UInt32, error: SluiceError) {
+        guard !machine.hasEnded else { return }
+        if attachment == SessionInbox.attachment {
+            // Somebody deleted the session: it is over for the client too.
+            inbox = nil
+            end(.administrativeAction)
+        } else {
+            groupEnded(attachment)
+        }
+    }
 
-    // Not asked for by this front.
-    func batchDelivered(_ delivery: BatchDelivery) {}
-    func attachmentEnded(attachment: UInt32, error: SluiceError) {}
-    func requestCompleted(token: UInt64, result: Result<StorageReply, SluiceError>) {}
+    func storageRoundEnded() {
+        flushSettlements()
+        writeOutput()
+    }
 }

@@ -12,14 +12,6 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    /// A filter that the client subscribed to.
-    struct Subscription {
-        var filter: MQTTString
-        var qos: QoS
-        var isNoLocal: Bool
-        var identifier: UInt32?
-    }
-
     /// Messages of this connection that are in one append.
     struct Stored {
         var token: UInt64
@@ -27,27 +19,61 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     }
 
     let front: MQTTFront
+    /// Everything here is touched on the event loop only, by one caller at a time: what each message comes by is not
+    /// checked for overlapping accesses, which costs more than decoding it.
+    @exclusivity(unchecked)
     var machine: MQTTConnectionStateMachine
+    /// What of the machine each delivery asks for: a getter of another module copies the whole value.
+    @exclusivity(unchecked)
+    private(set) var isConnected = false
+    @exclusivity(unchecked)
+    private(set) var version = ProtocolVersion.v3_1_1
+    @exclusivity(unchecked)
+    private(set) var usesTopicAliases = false
+    /// The channel takes more without keeping it.
+    @exclusivity(unchecked)
+    private var isWritable = true
+    @exclusivity(unchecked)
     var session: GatewaySession?
+    /// The identifier that the client gave, or was given; empty before CONNECT.
+    var client = MQTTString([])
     /// Names this connection among those of the front.
     private(set) var number: UInt64 = 0
     private var context: ChannelHandlerContext?
-    /// The packet that a read broke off in; the rest of it comes first in the next.
+    /// What came and was not handled: the packet that a read broke off in, or what came behind a CONNECT.
     private var split: ByteBuffer?
     private var splitNeeds = 0
     /// What is to be written at the end of this tick.
+    @exclusivity(unchecked)
     var output: ByteBuffer?
-    private var isReading = false
     private var isLingering = false
     private var isReadingPaused = false
+
+    /// What is known of a CONNECT that waits for storage.
+    var opening: Opening?
+    /// Requests that wait for their answers, by their tokens.
+    var requests: [UInt64: (Result<StorageReply, SluiceError>) -> Void] = [:]
+    @exclusivity(unchecked)
     var stored: Deque<Stored> = []
-    var subscriptions: [UInt32: Subscription] = [:]
-    var subscriptionIDs: [MQTTString: UInt32] = [:]
-    var nextSubscription: UInt32 = 1
-    /// QoS 1 messages that wait for room in the client's window, encoded.
+    /// The client's filters, at their numbers.
+    @exclusivity(unchecked)
+    var filters = FilterTable()
+    /// The inbox of a stored session; nil where the session ends with the connection.
+    @exclusivity(unchecked)
+    var inbox: SessionInbox?
+    /// Where messages are leased from, by attachment.
+    var sources: [UInt32: LeasedSource] = [:]
+    var hasSettled = false
+    /// The groups that it is a member of, by attachment.
+    var groupIDs: [UInt32: SubscriptionID] = [:]
+    var nextAttachment: UInt32 = SessionInbox.attachment + 1
+    /// Messages with QoS 1 and 2 that wait for room in the client's window, encoded.
+    @exclusivity(unchecked)
     var waiting: Deque<WaitingPublish> = []
     var waitingBytes = 0
-    var nextDelivery: UInt64 = 1
+    /// Last values that are to be sent.
+    var retainedScans: Deque<RetainedScan> = []
+    var isScanning = false
 
     init(front: MQTTFront) {
         self.front = front
@@ -68,20 +94,25 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         machine.connectionLost()
-        publishWill()
-        front.gatherer.flushIfNeeded(session)
+        isConnected = false
+        leaveSession()
         front.closed(self, number: number)
-        session?.storage.close()
-        session = nil
         self.context = nil
-        subscriptions = [:]
-        waiting = []
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var buffer = unwrapInboundIn(data)
-        isReading = true
+        receive(&buffer)
+    }
+
+    private func receive(_ buffer: inout ByteBuffer) {
         guard !isLingering, !machine.hasEnded else { return }
+        if opening != nil {
+            // What comes behind a CONNECT waits for its answer.
+            if split == nil { split = buffer } else { split?.writeBuffer(&buffer) }
+            if let split, split.readableBytes >= MQTTFrontOptions.openingBytes { setReading(false) }
+            return
+        }
         let now = front.nowMilliseconds()
         if split != nil, !completeSplit(from: &buffer, now: now) { return }
         let consumed = buffer.withUnsafeReadableBytes { parse($0, now: now) }
@@ -90,10 +121,21 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        isReading = false
+        finishRead()
+    }
+
+    /// Hands over what a read brought, and writes what is to be answered.
+    private func finishRead() {
         front.gatherer.flushIfNeeded(session)
-        pauseReadingIfNeeded()
+        flushSettlements()
+        if !version.hasProperties, machine.isInboundWindowFull { setReading(false) }
         writeOutput()
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        isWritable = context.channel.isWritable
+        if isWritable { continueScan() }
+        context.fireChannelWritabilityChanged()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
@@ -120,6 +162,11 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
             if packet.readableBytes >= splitNeeds {
                 let before = splitNeeds
                 let consumed = packet.withUnsafeReadableBytes { parse($0, now: now) }
+                if opening != nil {
+                    // A CONNECT that was split: what follows it waits.
+                    if buffer.readableBytes > 0 { split = buffer }
+                    return false
+                }
                 if consumed > 0 || machine.hasEnded { return !machine.hasEnded }
                 // Only the length was complete: `parse` has said how much more is needed.
                 if splitNeeds == before { return true }
@@ -129,9 +176,31 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     }
 
     private func keepSplit(_ buffer: inout ByteBuffer) {
+        guard opening == nil else {
+            split = buffer
+            return
+        }
         var kept = ByteBufferAllocator().buffer(capacity: min(splitNeeds, 64 << 10))
         kept.writeBuffer(&buffer)
         split = kept
+    }
+
+    /// The client is accepted.
+    func accepted() {
+        isConnected = true
+        version = machine.version
+        usesTopicAliases = machine.usesTopicAliases
+    }
+
+    /// Goes on with what came behind a CONNECT that is answered.
+    func resumeParsing() {
+        opening = nil
+        setReading(true)
+        guard var rest = split else { return writeOutput() }
+        split = nil
+        splitNeeds = 0
+        receive(&rest)
+        finishRead()
     }
 
     /// Handles the whole packets at the beginning of `bytes`.
@@ -144,15 +213,29 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
             let rest = bytes.slice(position..<bytes.count)
             switch machine.nextPacket(rest, output: &output) {
             case .packet(let header):
-                if header.type == .publish {
+                switch header.type {
+                case .publish:
                     switch machine.receivedPublish(header, rest, nowMilliseconds: now, output: &output) {
-                    case .accept(let publish):
-                        accept(publish, rest, output: &output)
+                    case .accept(let publish): accept(publish, rest, output: &output)
+                    case .duplicate: break
                     case .close(let end):
                         close(end, output: &output)
                         return bytes.count
                     }
-                } else {
+                case .puback, .pubrec, .pubrel, .pubcomp:
+                    let decision = machine.receivedAcknowledgement(
+                        header,
+                        rest,
+                        nowMilliseconds: now,
+                        output: &output
+                    )
+                    if case .close(let end) = decision {
+                        close(end, output: &output)
+                        return bytes.count
+                    }
+                    perform(decision, output: &output)
+                case .connect, .connack, .subscribe, .suback, .unsubscribe, .unsuback, .pingreq, .pingresp, .disconnect,
+                    .auth:
                     let action = machine.received(header, rest, nowMilliseconds: now, output: &output)
                     perform(action, now: now, output: &output)
                     if machine.hasEnded { return bytes.count }
@@ -162,7 +245,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
                 splitNeeds = total
                 return position
             case .paused:
-                return bytes.count
+                return opening == nil ? bytes.count : position
             case .close(let end):
                 close(end, output: &output)
                 return bytes.count
@@ -176,29 +259,26 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     private func perform(_ action: MQTTAction, now: Int64, output: inout ByteBuffer) {
         switch action {
         case .none: break
-        case .authorize(let connect): authorize(connect, now: now, output: &output)
-        case .publish: break
+        case .authorize(let connect): authorize(connect, output: &output)
         case .subscribe(let subscribe): self.subscribe(subscribe, output: &output)
         case .unsubscribe(let packet): unsubscribe(packet, output: &output)
-        case .acknowledged: sendWaiting(output: &output)
         case .close(let end): close(end, output: &output)
+        case .publish, .acknowledged, .received, .released:
+            // They take the shorter way.
+            break
         }
     }
 
-    private func authorize(_ connect: ConnectPacket, now: Int64, output: inout ByteBuffer) {
-        guard front.connectionCount <= front.options.maximumConnections else {
-            close(machine.refuse(.quotaExceeded, output: &output), output: &output)
-            return
+    private func perform(_ decision: AcknowledgementDecision, output: inout ByteBuffer) {
+        switch decision {
+        case .none, .close: break
+        case .acknowledged(let token, _):
+            acknowledged(DeliveryToken(rawValue: token))
+            if !waiting.isEmpty { sendWaiting(output: &output) }
+        case .received(let identifier, let token):
+            confirmed(identifier, DeliveryToken(rawValue: token), output: &output)
+        case .released(let identifier): released(identifier)
         }
-        var acceptance = ConnectAcceptance()
-        if connect.clientIdentifier.isEmpty { acceptance.assignedClientIdentifier = front.makeClientIdentifier() }
-        if let end = machine.accept(acceptance, nowMilliseconds: now, output: &output) {
-            close(end, output: &output)
-            return
-        }
-        session = front.gateway.openSession(delegate: self)
-        front.register(self, as: machine.clientIdentifier)
-        front.watch(self)
     }
 
     func deadlineReached(now: Int64) {
@@ -211,6 +291,13 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         }
         putOutput(output)
         writeOutput()
+    }
+
+    /// Asks storage for something that is not on the path of messages.
+    func ask(_ request: StorageRequest, _ completion: @escaping (Result<StorageReply, SluiceError>) -> Void) {
+        let token = front.nextToken()
+        requests[token] = completion
+        session?.storage.perform(request, token: token)
     }
 
     // MARK: Ending
@@ -227,14 +314,14 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     func close(_ end: ConnectionEnd, output: inout ByteBuffer) {
         guard !isLingering else { return }
         isLingering = true
+        isConnected = false
         if case .violation(let error) = end {
             front.logger.debug(
                 "an MQTT connection broke the protocol",
-                metadata: ["client": "\(machine.clientIdentifier)", "why": "\(error)"]
+                metadata: ["client": "\(client)", "why": "\(error)"]
             )
         }
-        front.gatherer.flushIfNeeded(session)
-        publishWill()
+        leaveSession()
         guard let context else { return }
         // Behind everything that is being written in this tick.
         let bound = NIOLoopBound(self, eventLoop: front.eventLoop)
@@ -269,20 +356,19 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
 
     /// Bytes that the channel has not been able to send yet.
     var unsentBytes: Int {
-        guard let context, !context.channel.isWritable else { return 0 }
+        guard !isWritable, let context else { return 0 }
         return (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
     }
 
-    private func pauseReadingIfNeeded() {
-        guard machine.isInboundWindowFull, !isReadingPaused, !machine.version.hasProperties else { return }
-        isReadingPaused = true
-        try? context?.channel.syncOptions?.setOption(.autoRead, value: false)
+    /// Stops reading, the only brake there is for clients of 3.x, or goes on with it.
+    private func setReading(_ isReading: Bool) {
+        guard isReadingPaused == isReading else { return }
+        isReadingPaused = !isReading
+        try? context?.channel.syncOptions?.setOption(.autoRead, value: isReading)
     }
 
     func resumeReadingIfPossible() {
-        guard isReadingPaused, !machine.isInboundWindowFull else { return }
-        isReadingPaused = false
-        try? context?.channel.syncOptions?.setOption(.autoRead, value: true)
+        if isReadingPaused, opening == nil, !machine.isInboundWindowFull { setReading(true) }
     }
 }
 

@@ -13,10 +13,22 @@ package final class MQTTFront {
     /// Gathers what one connection's read brings; each flushes before the next has its turn.
     let gatherer = PublishGatherer()
     /// Encodes properties of inbound messages, and property sections of outbound ones.
+    @exclusivity(unchecked)
     var properties = PropertyWriter()
+    @exclusivity(unchecked)
     var propertySection: ByteBuffer
+    @exclusivity(unchecked)
     var nameScratch: [UInt8] = []
+    @exclusivity(unchecked)
     var lastAddress = CachedAddress()
+    /// The message that is being sent to several clients.
+    @exclusivity(unchecked)
+    var encodings = SharedEncodings()
+    /// What is left to do for clients that are gone.
+    private(set) lazy var housekeeper = Housekeeper(front: self)
+    /// Shared subscriptions with members that are connected.
+    var groups: [MQTTString: SharedGroup] = [:]
+    var lastGroup: UInt64 = 0
     /// Connected clients by their identifier.
     private(set) var clients: [MQTTString: MQTTConnectionHandler] = [:]
     /// Open connections, by the slot in their number.
@@ -26,7 +38,9 @@ package final class MQTTFront {
     private var isTicking = false
     private var nextClientNumber: UInt64 = 0
     private let clientNumberPrefix: String
+    private var lastToken: UInt64 = 0
     /// A buffer that is not in use: most ticks need one at a time.
+    @exclusivity(unchecked)
     private var spareBuffer: ByteBuffer?
 
     package init(gateway: Gateway, options: MQTTFrontOptions, eventLoop: any EventLoop, logger: Logger) {
@@ -36,6 +50,7 @@ package final class MQTTFront {
         self.logger = logger
         propertySection = ByteBufferAllocator().buffer(capacity: 256)
         clientNumberPrefix = String(UInt32.random(in: 0 ... .max), radix: 16)
+        housekeeper.recoverWills()
     }
 
     package var connectionCount: Int { slots.count - freeSlots.count }
@@ -66,8 +81,7 @@ package final class MQTTFront {
         slots[slot].handler = nil
         slots[slot].generation &+= 1
         freeSlots.append(slot)
-        let id = handler.machine.clientIdentifier
-        if clients[id] === handler { clients[id] = nil }
+        if clients[handler.client] === handler { clients[handler.client] = nil }
     }
 
     /// Makes a client the one with its identifier; the one that had it is told that it was taken over
@@ -85,6 +99,12 @@ package final class MQTTFront {
     /// Ends all connections: the server is shutting down.
     package func shutDown() {
         for slot in slots { slot.handler?.end(.serverShuttingDown) }
+    }
+
+    /// Tokens of requests.
+    func nextToken() -> UInt64 {
+        lastToken += 1
+        return lastToken
     }
 
     // MARK: Deadlines

@@ -150,6 +150,18 @@ package enum ConfigurationSchema {
             .size((16 << 10)...(1 << 30)),
             "How many bytes may wait for a client that reads slowly. It must hold the largest packet."
         ),
+        ConfigurationKey(
+            "mqtt.max_session_expiry",
+            \.mqtt.maxSessionExpiry,
+            .duration(.seconds(0)...(.seconds(4_294_967_295))),
+            "How long a session may outlive its connection, also of 3.1.1 clients; 0 to keep none."
+        ),
+        ConfigurationKey(
+            "mqtt.max_queued_messages",
+            \.mqtt.maxQueuedMessages,
+            .integer(1...1_000_000_000),
+            "How many messages may wait for one session; the oldest make room."
+        ),
     ]
 
     private static let http: [ConfigurationKey] = [

@@ -63,6 +63,8 @@ package struct SluiceConfiguration: Sendable, Equatable {
         package var maxConnections = 100_000
         /// Bytes.
         package var maxOutgoingBuffer = 1 << 20
+        package var maxSessionExpiry = Duration.seconds(30 * 86_400)
+        package var maxQueuedMessages = 1_000_000
     }
 
     package struct HTTP: Sendable, Equatable {

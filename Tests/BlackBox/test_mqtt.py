@@ -136,16 +136,6 @@ def test_version_5_properties_travel(server):
     client.close()
 
 
-def test_version_5_says_what_is_not_there(server):
-    client = Client(server, "5")
-    properties = client.connack[2]
-    assert properties.MaximumQoS == 1
-    assert properties.RetainAvailable == 0
-    assert properties.SharedSubscriptionAvailable == 0
-    assert client.subscribe("$share/group/a")[0].value == 0x9E
-    client.close()
-
-
 def test_subscription_identifiers_and_no_local(server):
     client = Client(server, "5")
     options = paho.SubscribeOptions(qos=1, noLocal=True)
@@ -241,8 +231,6 @@ def test_a_bad_beginning_ends_the_connection(server, packet, answer):
         pytest.param(connect_packet(level=5), 0x82, id="a second CONNECT"),
         pytest.param(b"\x30\x05\x00\x03a/#\x00", 0x81, id="a wildcard in a published name"),
         pytest.param(b"\x32\x06\x00\x01a\x00\x00\x00", 0x82, id="packet identifier zero"),
-        pytest.param(b"\x34\x06\x00\x01a\x00\x01\x00", 0x9B, id="QoS 2, which is not supported yet"),
-        pytest.param(b"\x31\x04\x00\x01a\x00", 0x9A, id="a retained message, which is not supported yet"),
         pytest.param(b"\x82\x07\x00\x01\x00\x00\x01#\xc0", 0x81, id="reserved bits in a subscription"),
         pytest.param(b"\x30\x06\x00\x02\xff\xfe\x00x", 0x81, id="a name that is not UTF-8"),
         pytest.param(b"\x30\x80\x80\x80\x02", 0x95, id="a packet larger than allowed"),

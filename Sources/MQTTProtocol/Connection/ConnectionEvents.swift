@@ -22,6 +22,10 @@ package enum MQTTAction: Sendable, Hashable {
     case unsubscribe(UnsubscribePacket)
     /// The client has answered a message that was sent with this token. A failure is final all the same.
     case acknowledged(token: UInt64, reason: ReasonCode)
+    /// As `AcknowledgementDecision.received`.
+    case received(packetIdentifier: UInt16, token: UInt64)
+    /// As `AcknowledgementDecision.released`.
+    case released(packetIdentifier: UInt16)
     /// Write the output, close, and publish what `takeWill` returns.
     case close(ConnectionEnd)
 }
@@ -29,6 +33,8 @@ package enum MQTTAction: Sendable, Hashable {
 /// The outcome of a received PUBLISH: small and without references, since there is one for each message.
 package enum PublishDecision: Sendable, Hashable {
     case accept(InboundPublish)
+    /// A QoS 2 message that is here already: nothing is to be done.
+    case duplicate
     /// Write the output, close, and publish what `takeWill` returns.
     case close(ConnectionEnd)
 }
@@ -38,6 +44,12 @@ package enum AcknowledgementDecision: Sendable, Hashable {
     case none
     /// The client has answered the message that was sent with this token. A failure is final all the same.
     case acknowledged(token: UInt64, reason: ReasonCode)
+    /// Only in stored sessions. The client has a QoS 2 message: make sure that it is never sent again, then call
+    /// `release`.
+    case received(packetIdentifier: UInt16, token: UInt64)
+    /// Only in stored sessions. The client released a QoS 2 message of its own: forget its identifier for good, then call
+    /// `completeRelease`.
+    case released(packetIdentifier: UInt16)
     case close(ConnectionEnd)
 }
 
@@ -72,6 +84,11 @@ package enum ConnectionEnd: Sendable, Hashable {
 /// How an accepted CONNECT is answered beyond what the options say.
 package struct ConnectAcceptance: Sendable, Hashable {
     package var isSessionPresent = false
+    /// The session outlives the connection: transitions of QoS 2 wait for the owner, who gives packet identifiers below
+    /// `MQTTConnectionStateMachine.firstOwnIdentifier`.
+    package var isSessionStored = false
+    /// QoS 2 messages of the client that were received and not released on an earlier connection.
+    package var receivedIdentifiers: [UInt16] = []
     /// Needed when the client's own identifier is empty.
     package var assignedClientIdentifier: MQTTString?
     package var responseInformation: MQTTString?

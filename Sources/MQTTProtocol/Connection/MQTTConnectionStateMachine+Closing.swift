@@ -11,7 +11,9 @@ extension MQTTConnectionStateMachine {
             guard expiry == 0 || client.requestedSessionExpirySeconds != 0 else {
                 throw .sessionExpirySetAtDisconnect
             }
-            client.sessionExpirySeconds = min(expiry, options.maximumSessionExpirySeconds)
+            let kept = min(expiry, options.maximumSessionExpirySeconds)
+            client.hasChangedSessionExpiry = kept != client.sessionExpirySeconds
+            client.sessionExpirySeconds = kept
         }
         // Only the normal farewell takes the will with it [MQTT-3.14.4-3].
         if packet.reason == .success { will = nil }

@@ -53,6 +53,7 @@ extension MQTTConnectionStateMachine {
         let wanted = connect.version == .v5 ? asked : connect.cleanStart ? 0 : .max
         client.sessionExpirySeconds = min(wanted, options.maximumSessionExpirySeconds)
         client.receiveMaximum = connect.properties.receiveMaximum
+        client.topicAliasMaximum = connect.properties.topicAliasMaximum
         client.maximumPacketSize = connect.properties.maximumPacketSize.map(Int.init) ?? .max
         client.requestsProblemInformation = connect.properties.requestsProblemInformation
         client.keepAliveSeconds = connect.keepAliveSeconds
@@ -123,7 +124,13 @@ extension MQTTConnectionStateMachine {
             return .refused(.packetTooLarge)
         }
         aliases.maximum = connack.properties.topicAliasMaximum
-        window = OutboundWindow(limit: Int(min(client.receiveMaximum, options.maximumInFlight)))
+        isSessionStored = acceptance.isSessionStored
+        outboundAliases = OutboundTopicAliases(allowed: client.topicAliasMaximum)
+        window = OutboundWindow(
+            limit: Int(min(client.receiveMaximum, options.maximumInFlight)),
+            identifiers: (isSessionStored ? Self.firstOwnIdentifier : 1)...UInt16.max
+        )
+        for identifier in acceptance.receivedIdentifiers { exchanges.restore(identifier) }
         will = client.offeredWill
         client.offeredWill = nil
         framer.maximumPacketSize = options.limits.maximumPacketSize

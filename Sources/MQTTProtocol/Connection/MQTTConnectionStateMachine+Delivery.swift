@@ -2,10 +2,10 @@ package import NIOCore
 
 // Messages to the client and its answers (MQTT 5.0 §4.3, §4.9).
 extension MQTTConnectionStateMachine {
-    /// Whether the client takes another QoS 1 message now. QoS 0 is not counted.
+    /// Whether the client takes another QoS 1 or 2 message now. QoS 0 is not counted.
     package var canSend: Bool { phase == .connected && window.hasRoom }
 
-    /// QoS 1 messages sent and not acknowledged.
+    /// QoS 1 and 2 messages whose exchange is not over.
     package var inFlightCount: Int { window.openCount }
 
     /// The tokens of the messages in flight, in the order they were sent: what is to be sent again elsewhere when
@@ -20,33 +20,68 @@ extension MQTTConnectionStateMachine {
     /// Asks to send a packet that is encoded already, once for several clients; patch in the identifier that comes
     /// back (`EncodedPublish.setPacketIdentifier`).
     ///
-    /// - Parameter token: comes back in `MQTTAction.acknowledged`; anything but `UInt64.max`. Unused for QoS 0.
-    package mutating func admitDelivery(qos: QoS, packetSize: Int, token: UInt64) -> DeliveryAdmission {
+    /// - Parameters:
+    ///   - token: comes back in `MQTTAction.acknowledged`. Unused for QoS 0.
+    ///   - identifier: the packet identifier that it must have; zero for the next one. One that is open is answered as
+    ///     a full window is.
+    package mutating func admitDelivery(
+        qos: QoS,
+        packetSize: Int,
+        token: UInt64,
+        identifier: UInt16 = 0
+    ) -> DeliveryAdmission {
         guard phase == .connected else { return .notConnected }
         guard fits(packetSize: packetSize) else { return .tooLarge }
         switch qos {
         case .atMostOnce:
             return .admitted(packetIdentifier: 0)
         case .atLeastOnce, .exactlyOnce:
-            guard let identifier = window.open(token: token) else { return .windowFull }
-            return .admitted(packetIdentifier: identifier)
+            let isExactlyOnce = qos == .exactlyOnce
+            guard identifier == 0 else {
+                let phase = isExactlyOnce ? PacketIdentifierTable.Phase.publishedExactlyOnce : .published
+                guard window.hasRoom, window.open(identifier, token: token, phase: phase) else { return .windowFull }
+                return .admitted(packetIdentifier: identifier)
+            }
+            guard let next = window.open(token: token, isExactlyOnce: isExactlyOnce) else { return .windowFull }
+            return .admitted(packetIdentifier: next)
         }
     }
 
     /// Sends one message to this client: encodes it with a fresh packet identifier and in the client's version.
     ///
-    /// - Parameter token: as in `admitDelivery`.
+    /// - Parameters:
+    ///   - token: as in `admitDelivery`.
+    ///   - identifier: as in `admitDelivery`.
     package mutating func send(
         _ message: OutboundPublish,
         token: UInt64,
+        identifier: UInt16 = 0,
         output: inout ByteBuffer
     ) -> DeliveryAdmission {
         var message = message
         message.version = version
         message.qos = min(message.qos, options.maximumQoS)
+        // The alias of a topic goes with the name the first time, and stands for it from then on.
+        let topic = message.topicRest
+        var isNewAlias = false
+        if outboundAliases.maximum > 0, message.topicPrefix.isEmpty {
+            if let alias = outboundAliases.alias(of: topic) {
+                message.topicAlias = alias
+                message.topicRest = UnsafeRawBufferPointer(start: nil, count: 0)
+            } else if let alias = outboundAliases.next, !outboundAliases.isTaken(topic) {
+                message.topicAlias = alias
+                isNewAlias = true
+            }
+        }
         guard let sizes = message.sizes else { return .tooLarge }
-        let admission = admitDelivery(qos: message.qos, packetSize: sizes.packet, token: token)
+        let admission = admitDelivery(
+            qos: message.qos,
+            packetSize: sizes.packet,
+            token: token,
+            identifier: identifier
+        )
         if case .admitted(let identifier) = admission {
+            if isNewAlias { outboundAliases.set(topic) }
             message.packetIdentifier = identifier
             message.encode(sizes, includingPayload: true, into: &output)
         }
@@ -79,26 +114,86 @@ extension MQTTConnectionStateMachine {
         _ output: inout ByteBuffer
     ) throws(MQTTProtocolError) -> AcknowledgementDecision {
         let packet = try AcknowledgementPacket.decode(header, bytes, context: context)
+        let identifier = packet.packetIdentifier
         switch packet.type {
         case .puback:
             // An identifier that is not open is the echo of an earlier life of the session: nothing to do.
-            guard let token = window.close(packet.packetIdentifier) else { return .none }
-            return .acknowledged(token: token, reason: packet.reason)
+            guard let entry = window.entry(identifier) else { return .none }
+            guard entry.phase == .published else { throw .unexpectedPacket }
+            _ = window.close(identifier)
+            return .acknowledged(token: entry.token, reason: packet.reason)
         case .pubrec:
-            // Nothing was sent with QoS 2: a known identifier is the wrong answer, an unknown one is told so.
-            if window.isOpen(packet.packetIdentifier) { throw .unexpectedPacket }
-            if !packet.reason.isFailure { answerUnknown(packet, with: .pubrel, &output) }
-            return .none
+            return try received(packet, &output)
         case .pubrel:
-            // Nothing was received with QoS 2.
-            answerUnknown(packet, with: .pubcomp, &output)
+            switch exchanges.phase(identifier) {
+            case .received:
+                exchanges.released(identifier)
+                if isSessionStored { return .released(packetIdentifier: identifier) }
+                completeRelease(identifier, output: &output)
+            case .released:
+                // It is being forgotten: PUBCOMP comes by itself.
+                break
+            case .published, .publishedExactlyOnce, nil:
+                answerUnknown(packet, with: .pubcomp, &output)
+            }
             return .none
         case .pubcomp:
-            return .none
+            guard let entry = window.entry(identifier) else { return .none }
+            guard entry.phase == .released else { throw .unexpectedPacket }
+            _ = window.close(identifier)
+            return .acknowledged(token: entry.token, reason: .success)
         case .connect, .connack, .publish, .subscribe, .suback, .unsubscribe, .unsuback, .pingreq, .pingresp,
             .disconnect, .auth:
             throw .unexpectedPacket
         }
+    }
+
+    private mutating func received(
+        _ packet: AcknowledgementPacket,
+        _ output: inout ByteBuffer
+    ) throws(MQTTProtocolError) -> AcknowledgementDecision {
+        let identifier = packet.packetIdentifier
+        guard let entry = window.entry(identifier) else {
+            if !packet.reason.isFailure { answerUnknown(packet, with: .pubrel, &output) }
+            return .none
+        }
+        switch entry.phase {
+        case .published:
+            throw .unexpectedPacket
+        case .publishedExactlyOnce:
+            guard !packet.reason.isFailure else {
+                _ = window.close(identifier)
+                return .acknowledged(token: entry.token, reason: packet.reason)
+            }
+            window.setPhase(identifier, .received)
+            if isSessionStored { return .received(packetIdentifier: identifier, token: entry.token) }
+            release(identifier, output: &output)
+        case .received:
+            // PUBREL comes by itself.
+            break
+        case .released:
+            writeRelease(identifier, &output)
+        }
+        return .none
+    }
+
+    /// A message that the client has will never be sent again: writes PUBREL.
+    package mutating func release(_ packetIdentifier: UInt16, output: inout ByteBuffer) {
+        guard phase == .connected, window.entry(packetIdentifier)?.phase == .received else { return }
+        window.setPhase(packetIdentifier, .released)
+        writeRelease(packetIdentifier, &output)
+    }
+
+    /// Goes on with an exchange of an earlier connection in which PUBREC was received: writes PUBREL
+    /// [MQTT-4.4.0-1]. It counts as in flight also beyond the client's receive maximum.
+    package mutating func resumeRelease(_ packetIdentifier: UInt16, token: UInt64, output: inout ByteBuffer) {
+        guard phase == .connected, window.open(packetIdentifier, token: token, phase: .released) else { return }
+        writeRelease(packetIdentifier, &output)
+    }
+
+    private func writeRelease(_ packetIdentifier: UInt16, _ output: inout ByteBuffer) {
+        AcknowledgementPacket(type: .pubrel, packetIdentifier: packetIdentifier)
+            .encode(into: &output, version: version)
     }
 
     private func answerUnknown(

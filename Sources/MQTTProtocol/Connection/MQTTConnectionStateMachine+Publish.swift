@@ -19,7 +19,7 @@ extension MQTTConnectionStateMachine {
         lastPacketMilliseconds = nowMilliseconds
         do throws(MQTTProtocolError) {
             let view = try PublishView.decode(header, bytes, context: context)
-            return .accept(try admit(view, bytes))
+            return try admit(view, bytes, &output)
         } catch {
             return .close(violated(error, &output))
         }
@@ -28,8 +28,9 @@ extension MQTTConnectionStateMachine {
     @inline(__always)
     private mutating func admit(
         _ view: PublishView,
-        _ bytes: UnsafeRawBufferPointer
-    ) throws(MQTTProtocolError) -> InboundPublish {
+        _ bytes: UnsafeRawBufferPointer,
+        _ output: inout ByteBuffer
+    ) throws(MQTTProtocolError) -> PublishDecision {
         let qos = view.qos
         guard qos <= options.maximumQoS else { throw .qosNotSupported }
         var publish = InboundPublish(view: view, resolvedAlias: 0, isRetained: view.isRetained, ticket: nil)
@@ -38,12 +39,29 @@ extension MQTTConnectionStateMachine {
             publish.isRetained = false
         }
         if view.topicAlias != 0 { publish.resolvedAlias = try resolveAlias(of: view, bytes) }
-        if qos == .atLeastOnce {
-            guard pending.count < inboundLimit else { throw .receiveMaximumExceeded }
-            publish.ticket = pending.append(packetIdentifier: view.packetIdentifier)
+        switch qos {
+        case .atMostOnce: break
+        case .atLeastOnce:
+            guard inboundCount < inboundLimit else { throw .receiveMaximumExceeded }
+            publish.ticket = pending.append(packetIdentifier: view.packetIdentifier, isExactlyOnce: false)
+        case .exactlyOnce:
+            if let phase = exchanges.phase(view.packetIdentifier) {
+                // Where it is being stored, its PUBREC comes by itself.
+                if phase != .publishedExactlyOnce {
+                    AcknowledgementPacket(type: .pubrec, packetIdentifier: view.packetIdentifier)
+                        .encode(into: &output, version: version)
+                }
+                return .duplicate
+            }
+            guard inboundCount < inboundLimit else { throw .receiveMaximumExceeded }
+            exchanges.begin(view.packetIdentifier)
+            publish.ticket = pending.append(packetIdentifier: view.packetIdentifier, isExactlyOnce: true)
         }
-        return publish
+        return .accept(publish)
     }
+
+    /// Messages that count towards the receive maximum: from PUBLISH to PUBACK, or to PUBCOMP (MQTT 5.0 §4.9).
+    private var inboundCount: Int { pending.count &+ exchanges.count &- exchanges.storingCount }
 
     /// A 3.x client knows no receive maximum; it cannot have more messages open than there are identifiers.
     private var inboundLimit: Int {
@@ -71,7 +89,18 @@ extension MQTTConnectionStateMachine {
 
     /// Whether reading should pause until messages are stored: the only brake there is for 3.x clients.
     package var isInboundWindowFull: Bool {
-        pending.count >= Int(options.receiveMaximum)
+        inboundCount >= Int(options.receiveMaximum)
+    }
+
+    /// The packet identifiers of QoS 2 messages that were received and wait for PUBREL.
+    package var receivedIdentifiers: [UInt16] { exchanges.receivedIdentifiers }
+
+    /// A released message is forgotten for good: writes PUBCOMP.
+    package mutating func completeRelease(_ packetIdentifier: UInt16, output: inout ByteBuffer) {
+        guard phase == .connected, exchanges.phase(packetIdentifier) == .released else { return }
+        exchanges.complete(packetIdentifier)
+        AcknowledgementPacket(type: .pubcomp, packetIdentifier: packetIdentifier)
+            .encode(into: &output, version: version)
     }
 
     /// Messages received and not yet acknowledged.
@@ -108,6 +137,12 @@ extension MQTTConnectionStateMachine {
     @discardableResult
     package mutating func writeAcknowledgements(into output: inout ByteBuffer) -> Int {
         guard phase == .connected else { return 0 }
-        return pending.writeReady(into: &output, version: version)
+        let explains = options.explainsRefusals && version.hasProperties && client.requestsProblemInformation
+        return pending.writeReady(
+            into: &output,
+            version: version,
+            explainingWithin: explains ? client.maximumPacketSize : 0,
+            exchanges: &exchanges
+        )
     }
 }

@@ -26,6 +26,9 @@ package struct MQTTConnectionStateMachine: Sendable {
         var sessionExpirySeconds: UInt32 = 0
         /// What CONNECT asked for: DISCONNECT may not turn zero into something.
         var requestedSessionExpirySeconds: UInt32 = 0
+        /// DISCONNECT said otherwise than CONNECT.
+        var hasChangedSessionExpiry = false
+        var topicAliasMaximum: UInt16 = 0
         var receiveMaximum: UInt16 = .max
         var maximumPacketSize = Int.max
         var requestsProblemInformation = true
@@ -40,8 +43,11 @@ package struct MQTTConnectionStateMachine: Sendable {
     var client = Client()
     var will: Will?
     var pending = PendingAcknowledgements()
+    var exchanges = InboundExchanges()
+    var isSessionStored = false
     var aliases = InboundTopicAliases()
     var window = OutboundWindow(limit: 0)
+    var outboundAliases = OutboundTopicAliases()
     let openedMilliseconds: Int64
     var lastPacketMilliseconds: Int64
 
@@ -55,6 +61,9 @@ package struct MQTTConnectionStateMachine: Sendable {
     }
 
     /// The version of the connection; 3.1.1 until CONNECT has said.
+    /// In stored sessions identifiers from here on are given by this machine, those below by the owner.
+    package static let firstOwnIdentifier: UInt16 = 0x8000
+
     package var version: ProtocolVersion { context.version }
     package var isConnected: Bool { phase == .connected }
     package var hasEnded: Bool { phase == .ended }
@@ -62,6 +71,12 @@ package struct MQTTConnectionStateMachine: Sendable {
     package var clientIdentifier: MQTTString { client.identifier }
     /// Seconds the session is to be kept after the connection.
     package var sessionExpirySeconds: UInt32 { client.sessionExpirySeconds }
+    /// DISCONNECT said how long, and not what CONNECT had said.
+    package var hasChangedSessionExpiry: Bool { client.hasChangedSessionExpiry }
+    /// Messages to the client carry topic aliases: their encodings are its own.
+    package var usesTopicAliases: Bool { outboundAliases.maximum > 0 }
+    /// QoS 1 and 2 messages that may be in flight to the client.
+    package var deliveryLimit: Int { window.limit }
 
     /// When `timerFired` is to be called at the latest; nil when no time counts. It moves with every packet, so a
     /// timer that fires early asks again instead of being reset each time.
@@ -119,12 +134,16 @@ package struct MQTTConnectionStateMachine: Sendable {
             case .publish:
                 switch receivedPublish(header, bytes, nowMilliseconds: nowMilliseconds, output: &output) {
                 case .accept(let publish): return .publish(publish)
+                case .duplicate: return .none
                 case .close(let end): return .close(end)
                 }
             case .puback, .pubrec, .pubrel, .pubcomp:
                 switch receivedAcknowledgement(header, bytes, nowMilliseconds: nowMilliseconds, output: &output) {
                 case .none: return .none
                 case .acknowledged(let token, let reason): return .acknowledged(token: token, reason: reason)
+                case .received(let identifier, let token):
+                    return .received(packetIdentifier: identifier, token: token)
+                case .released(let identifier): return .released(packetIdentifier: identifier)
                 case .close(let end): return .close(end)
                 }
             case .connect, .connack, .subscribe, .suback, .unsubscribe, .unsuback, .pingreq, .pingresp, .disconnect,

@@ -151,6 +151,8 @@ final class Server {
         options.server.connectTimeoutMilliseconds =
             mqtt.connectTimeout.components.seconds * 1_000
             + mqtt.connectTimeout.components.attoseconds / 1_000_000_000_000_000
+        options.server.maximumSessionExpirySeconds = UInt32(clamping: mqtt.maxSessionExpiry.components.seconds)
+        options.queuedMessages = UInt64(mqtt.maxQueuedMessages)
         options.server.limits.maximumPacketSize = mqtt.maxPacketSize
         options.server.limits.maximumTopicLength = Limits.nameBytes
         options.server.limits.maximumTopicLevels = Limits.nameLevels

@@ -9,13 +9,22 @@ struct ConnectTests {
 
     @Test("CONNACK tells a 5.0 client what differs from the defaults")
     func accepted5() {
-        var server = Transcript()
+        var server = Transcript(.reduced)
         #expect(server.receives(Self.connect5) == .authorize(ConnectPacket(clientIdentifier: "c")))
         #expect(server.sent() == "")
         #expect(server.accepts() == nil)
         // Receive maximum 1,024, QoS 1, no retain, 1 MiB, ten aliases, no shared subscriptions.
         #expect(server.sent() == "20 14 00 00 11 21 04 00 24 01 25 00 27 00 10 00 00 22 00 0A 2A 00")
         #expect(server.machine.isConnected)
+    }
+
+    @Test("CONNACK of a server that offers everything says little")
+    func acceptedWhole() {
+        var server = Transcript()
+        _ = server.receives(Self.connect5)
+        #expect(server.accepts() == nil)
+        // Receive maximum 1,024, 1 MiB, ten aliases.
+        #expect(server.sent() == "20 0E 00 00 0B 21 04 00 27 00 10 00 00 22 00 0A")
     }
 
     @Test("CONNACK of 3.x says yes", arguments: [ProtocolVersion.v3_1, .v3_1_1])
@@ -41,7 +50,7 @@ struct ConnectTests {
 
     @Test("an empty client identifier gets an assigned one, which 5.0 is told")
     func assignedIdentifier() {
-        var options = MQTTServerOptions()
+        var options = MQTTServerOptions.reduced
         options.topicAliasMaximum = 0
         var server = Transcript(options)
         _ = server.receives(written { ConnectPacket(clientIdentifier: "").encode(into: &$0) })
@@ -68,7 +77,7 @@ struct ConnectTests {
 
     @Test("a session expiry that is not granted is corrected in CONNACK")
     func sessionExpiry() {
-        var server = Transcript()
+        var server = Transcript(.reduced)
         var connect = ConnectPacket(clientIdentifier: "c")
         connect.properties.sessionExpirySeconds = 60
         _ = server.receives(written { connect.encode(into: &$0) })
@@ -100,7 +109,7 @@ struct ConnectTests {
 
     @Test("CONNACK fits a client that takes 20 bytes, by offering it no aliases")
     func smallClient() throws {
-        var server = Transcript()
+        var server = Transcript(.reduced)
         var connect = ConnectPacket(clientIdentifier: "c")
         connect.properties.maximumPacketSize = 20
         _ = server.receives(written { connect.encode(into: &$0) })
@@ -180,10 +189,10 @@ struct ConnectTests {
             (QoS.exactlyOnce, false, "20 03 00 9B 00"), (.atLeastOnce, true, "20 03 00 9A 00"),
         ] {
             let will = Will(topic: "w", payload: [1], qos: qos, retain: retain)
-            var new = Transcript()
+            var new = Transcript(.reduced)
             _ = new.receives(written { ConnectPacket(clientIdentifier: "c", will: will).encode(into: &$0) })
             #expect(new.sent() == answer)
-            var old = Transcript.connected(.v3_1_1) { $0.will = will }
+            var old = Transcript.connected(.v3_1_1, options: .reduced) { $0.will = will }
             old.machine.connectionLost()
             #expect(old.machine.takeWill() == Will(topic: "w", payload: [1], qos: .atLeastOnce))
         }

@@ -47,14 +47,6 @@ struct PublishFlowTests {
 
     @Test("acknowledgements leave in the order the messages came, whatever order they are stored in")
     func everyInterleaving() throws {
-        func permutations(_ values: [Int]) -> [[Int]] {
-            guard values.count > 1 else { return [values] }
-            return values.indices.flatMap { index in
-                var rest = values
-                let value = rest.remove(at: index)
-                return permutations(rest).map { [value] + $0 }
-            }
-        }
         var connected = Transcript.connected(.v5)
         // Leave the ring's beginning behind, so that it wraps around.
         for id in 1...6 {
@@ -83,6 +75,26 @@ struct PublishFlowTests {
             }
             #expect(server.machine.pendingAcknowledgementCount == 0)
         }
+    }
+
+    @Test("a refusal is explained to clients that want that, as far as they take it")
+    func explained() throws {
+        var options = MQTTServerOptions()
+        options.explainsRefusals = true
+        func refused(_ configure: (inout ConnectPacket) -> Void = { _ in }) throws -> [UInt8] {
+            var server = Transcript.connected(.v5, options: options, configure: configure)
+            let good = try server.publish(publish(.v5, qos: .exactlyOnce, id: 1))
+            let bad = try server.publish(publish(.v5, qos: .atLeastOnce, id: 2))
+            #expect(server.completes(bad.ticket, .quotaExceeded) == nil)
+            #expect(server.completes(good.ticket) == nil)
+            return hex(server.sent())
+        }
+        let sent = try refused()
+        let text = Array(ReasonCode.quotaExceeded.text.bytes)
+        #expect(Array(sent.prefix(4)) == hex("50 02 00 01"))
+        #expect(Array(sent.suffix(text.count)) == text)
+        #expect(try refused { $0.properties.maximumPacketSize = 20 } == hex("50 02 00 01 40 03 00 02 97"))
+        #expect(try refused { $0.properties.requestsProblemInformation = false } == hex("50 02 00 01 40 03 00 02 97"))
     }
 
     @Test("a range of tickets completes at once, and nothing is acknowledged twice")
@@ -118,24 +130,27 @@ struct PublishFlowTests {
         #expect(old.machine.isInboundWindowFull)
     }
 
-    @Test("QoS 2 is refused: DISCONNECT 0x9B in 5.0, close in 3.1.1")
-    func qos2() {
-        var new = Transcript.connected(.v5)
+    @Test("a QoS above the maximum is refused: DISCONNECT 0x9B in 5.0, close in 3.1.1")
+    func maximumQoS() {
+        var options = MQTTServerOptions()
+        options.maximumQoS = .atLeastOnce
+        var new = Transcript.connected(.v5, options: options)
         #expect(new.receives(publish(.v5, qos: .exactlyOnce, id: 1)) == .close(.violation(.qosNotSupported)))
         #expect(new.sent() == "E0 01 9B")
-        var old = Transcript.connected(.v3_1_1)
+        var old = Transcript.connected(.v3_1_1, options: options)
         #expect(old.receives(publish(.v3_1_1, qos: .exactlyOnce, id: 1)) == .close(.violation(.qosNotSupported)))
         #expect(old.sent() == "")
     }
 
     @Test("retain is refused in 5.0 with 0x9A and ignored in 3.1.1; where it is available it is kept")
     func retain() throws {
-        var new = Transcript.connected(.v5)
+        var options = MQTTServerOptions()
+        options.isRetainAvailable = false
+        var new = Transcript.connected(.v5, options: options)
         #expect(new.receives(publish(.v5, retain: true)) == .close(.violation(.retainNotSupported)))
         #expect(new.sent() == "E0 01 9A")
-        var old = Transcript.connected(.v3_1_1)
+        var old = Transcript.connected(.v3_1_1, options: options)
         #expect(try !old.publish(publish(.v3_1_1, retain: true)).isRetained)
-        var options = MQTTServerOptions()
         options.isRetainAvailable = true
         var keeping = Transcript.connected(.v5, options: options)
         #expect(try keeping.publish(publish(.v5, retain: true)).isRetained)
@@ -185,6 +200,7 @@ struct PublishFlowTests {
     func explanation() throws {
         var options = MQTTServerOptions()
         options.explainsViolations = true
+        options.maximumQoS = .atLeastOnce
         var server = Transcript.connected(.v5, options: options)
         _ = server.receives(publish(.v5, qos: .exactlyOnce, id: 1))
         let sent = hex(server.sent())

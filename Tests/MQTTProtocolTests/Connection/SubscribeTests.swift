@@ -13,7 +13,7 @@ struct SubscribeTests {
     @Test("the QoS granted is the least of asked and offered")
     func granted() throws {
         for version in ProtocolVersion.allCases {
-            var server = Transcript.connected(version)
+            var server = Transcript.connected(version, options: .reduced)
             let action = server.receives(subscribe(version, [("a", 0), ("b/+", 1), ("#", 2)]))
             guard case .subscribe(let subscribe) = action else { throw Transcript.Unexpected() }
             #expect(subscribe.reasons == [.success, .grantedQoS1, .grantedQoS1])
@@ -26,7 +26,7 @@ struct SubscribeTests {
     @Test("shared subscriptions are refused with 0x9E in 5.0 and 0x80 in 3.1.1")
     func shared() throws {
         for (version, answer) in [(ProtocolVersion.v5, "90 05 00 09 00 9E 00"), (.v3_1_1, "90 04 00 09 80 00")] {
-            var server = Transcript.connected(version)
+            var server = Transcript.connected(version, options: .reduced)
             let action = server.receives(subscribe(version, [("$share/g/a", 1), ("a", 0)]))
             guard case .subscribe(let subscribe) = action else { throw Transcript.Unexpected() }
             #expect(subscribe.reasons == [.sharedSubscriptionsNotSupported, .success])
@@ -40,7 +40,6 @@ struct SubscribeTests {
         var options = MQTTServerOptions()
         options.isWildcardSubscriptionAvailable = false
         options.isSubscriptionIdentifierAvailable = false
-        options.isSharedSubscriptionAvailable = true
         var server = Transcript.connected(.v5, options: options)
         guard case .subscribe(let first) = server.receives(subscribe(.v5, [("a/#", 1), ("$share/g/a", 0)])),
             case .subscribe(let second) = server.receives(subscribe(.v5, [("a", 0)], properties: "0B 01"))

@@ -74,6 +74,7 @@ struct Transcript {
         _ topic: String,
         qos: QoS,
         token: UInt64,
+        identifier: UInt16 = 0,
         payload: [UInt8] = [],
         retain: Bool = false
     ) -> DeliveryAdmission {
@@ -86,7 +87,7 @@ struct Transcript {
                     topicRest: topic,
                     payload: payload
                 )
-                return machine.send(message, token: token, output: &output)
+                return machine.send(message, token: token, identifier: identifier, output: &output)
             }
         }
     }
@@ -97,6 +98,14 @@ struct Transcript {
 
     mutating func unsubscribed(_ identifier: UInt16, _ reasons: [ReasonCode]) {
         machine.unsubscribed(packetIdentifier: identifier, reasons: reasons, output: &output)
+    }
+
+    mutating func releases(_ identifier: UInt16) { machine.release(identifier, output: &output) }
+    mutating func completesRelease(_ identifier: UInt16) {
+        machine.completeRelease(identifier, output: &output)
+    }
+    mutating func resumes(_ identifier: UInt16, token: UInt64) {
+        machine.resumeRelease(identifier, token: token, output: &output)
     }
 
     mutating func ends(_ reason: ReasonCode) -> ConnectionEnd {
@@ -112,6 +121,18 @@ struct Transcript {
     mutating func sent() -> String {
         defer { output.clear() }
         return hexText(output.readableBytesView)
+    }
+}
+
+extension MQTTServerOptions {
+    /// A server that offers less than the protocol has: QoS 1, no retained messages, no sessions, no groups.
+    static var reduced: MQTTServerOptions {
+        var options = MQTTServerOptions()
+        options.maximumQoS = .atLeastOnce
+        options.isRetainAvailable = false
+        options.isSharedSubscriptionAvailable = false
+        options.maximumSessionExpirySeconds = 0
+        return options
     }
 }
 

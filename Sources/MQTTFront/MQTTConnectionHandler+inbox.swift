@@ -1,0 +1,251 @@
+internal import Gateway
+internal import MQTTProtocol
+internal import MessageModel
+internal import NIOCore
+internal import StorageService
+
+// Messages that are leased to the client: those of its own inbox, and its part of those of groups.
+extension MQTTConnectionHandler {
+    /// Takes the place of the inbox's consumer, and goes on with QoS 2 exchanges that an earlier connection left.
+    /// - Parameter confirmed: sequences of messages that the client has.
+    func attachInbox(confirmed: [UInt64], _ session: GatewaySession, output: inout ByteBuffer) {
+        guard let inbox else { return }
+        for sequence in confirmed {
+            inbox.resumed[sequence] = SessionInbox.Resumed()
+            let token = DeliveryToken(attachment: SessionInbox.attachment, sequence: sequence, isExactlyOnce: true)
+            machine.resumeRelease(SessionInbox.identifier(of: sequence), token: token.rawValue, output: &output)
+        }
+        attach(to: inbox.name, as: SessionInbox.attachment)
+    }
+
+    /// Attaches a consumer with as much credit as the client's window has room.
+    func attach(to name: String, as attachment: UInt32) {
+        sources[attachment] = LeasedSource()
+        let request = AttachRequest(
+            source: .consumer(of: name, .attachment),
+            creditMessages: UInt64(machine.deliveryLimit),
+            creditBytes: UInt64(front.options.outgoingBufferBytes)
+        )
+        session?.storage.attach(request, attachment: attachment)
+    }
+
+    func batchDelivered(_ delivery: BatchDelivery) {
+        guard let lease = delivery.lease, isConnected, let session, let first = delivery.ranges.first else {
+            return
+        }
+        let messages = delivery.ranges.reduce(0) { $0 + Int($1.last - $1.first) + 1 }
+        // As the credit counts them.
+        let bytes = max(1, delivery.batch.byteCount * messages / max(1, delivery.batch.recordCount))
+        sources[delivery.attachment]?.messages += messages
+        sources[delivery.attachment]?.bytes += bytes
+        let topic = session.topics.topic(delivery.partition.topic)
+        var range = 0
+        var cursor = delivery.batch.records
+        while range < delivery.ranges.count, let record = cursor.next() {
+            let index = UInt32(cursor.index - 1)
+            guard index >= delivery.ranges[range].first else { continue }
+            if index == delivery.ranges[range].last { range += 1 }
+            let leased = Leased(
+                attachment: delivery.attachment,
+                sequence: lease.firstSequence + UInt64(index - first.first),
+                isAgain: lease.attempt > 1
+            )
+            guard topic != nil || record.hasAbsoluteName else {
+                // Its topic is gone, and its name with it.
+                settle(leased)
+                continue
+            }
+            (topic?.nameBytes ?? []).withUnsafeBytes { topicName in
+                front.withName(of: record, topicName) { deliver(record, $0, leased) }
+            }
+        }
+    }
+
+    private struct Leased {
+        var attachment: UInt32
+        var sequence: UInt64
+        /// It was delivered before.
+        var isAgain: Bool
+    }
+
+    private func deliver(_ record: RecordView, _ name: UnsafeRawBufferPointer, _ leased: Leased) {
+        let isOwnInbox = leased.attachment == SessionInbox.attachment
+        if isOwnInbox, let inbox, !inbox.resumed.isEmpty, var resumed = inbox.resumed[leased.sequence] {
+            // The client has it, and answers its PUBREL.
+            resumed.isLeased = true
+            inbox.resumed[leased.sequence] = resumed
+            if resumed.isFinished { finish(leased.sequence, of: inbox) }
+            return
+        }
+        let found: FilterMatch? = isOwnInbox ? filters.match(name, isOwn: isOwn(record)) : groupMatch(leased.attachment)
+        guard let match = found, let expiry = remainingSeconds(of: record) else {
+            // The client does not want it any more, or nobody does.
+            settle(leased)
+            return
+        }
+        let qos = min(match.qos, record.qos)
+        let token = DeliveryToken(
+            attachment: leased.attachment,
+            sequence: leased.sequence,
+            isExactlyOnce: qos == .exactlyOnce
+        )
+        let isSent = send(
+            record,
+            name,
+            match,
+            qos: qos,
+            isRetained: record.isRetained
+                && (match.retainsAsPublished || (isOwnInbox && inbox?.isRetained(leased.sequence) == true)),
+            isDuplicate: leased.isAgain && qos != .atMostOnce,
+            expiry: expiry,
+            token: token,
+            identifier: isOwnInbox ? SessionInbox.identifier(of: leased.sequence) : 0
+        )
+        if !isSent || qos == .atMostOnce { settle(leased) }
+    }
+
+    private func isOwn(_ record: RecordView) -> Bool {
+        guard filters.hasNoLocal, let publisher = PropertyCursor.first(.publisher, in: record.properties) else {
+            return false
+        }
+        return client.bytes.withUnsafeBytes { bytesEqual($0, publisher) }
+    }
+
+    private func settle(_ leased: Leased) { settle(leased.attachment, leased.sequence) }
+
+    // MARK: Acknowledgements
+
+    /// The client has finished a message, or refused it, which is final as well.
+    func acknowledged(_ token: DeliveryToken) {
+        guard token.attachment != 0 else { return }
+        if token.isExactlyOnce, token.attachment == SessionInbox.attachment, let inbox {
+            if var resumed = inbox.resumed[token.sequence] {
+                guard resumed.isLeased else {
+                    // It has yet to be leased to be settled.
+                    resumed.isFinished = true
+                    inbox.resumed[token.sequence] = resumed
+                    return
+                }
+            }
+            finish(token.sequence, of: inbox)
+            return
+        }
+        settle(token.attachment, token.sequence)
+    }
+
+    private func finish(_ sequence: UInt64, of inbox: SessionInbox) {
+        inbox.resumed[sequence] = nil
+        settle(SessionInbox.attachment, sequence)
+        inbox.changes.remove(SessionKey.confirmed(sequence))
+    }
+
+    /// The client has a QoS 2 message: PUBREL is sent when that cannot be forgotten.
+    func confirmed(_ identifier: UInt16, _ token: DeliveryToken, output: inout ByteBuffer) {
+        guard token.attachment == SessionInbox.attachment, let inbox else {
+            machine.release(identifier, output: &output)
+            return
+        }
+        inbox.changes.put(SessionKey.confirmed(token.sequence))
+        inbox.transitions.confirmed.append(identifier)
+    }
+
+    /// The client has released a QoS 2 message of its own: PUBCOMP is sent when its identifier is forgotten for good.
+    func released(_ identifier: UInt16) {
+        guard let inbox else { return }
+        inbox.changes.remove(SessionKey.received(identifier))
+        inbox.transitions.released.append(identifier)
+    }
+
+    private func settle(_ attachment: UInt32, _ sequence: UInt64) {
+        guard var source = sources[attachment] else { return }
+        if attachment == SessionInbox.attachment, let inbox { inbox.finished(sequence) }
+        if source.settled > 0, sequence == source.last + 1 {
+            source.last = sequence
+        } else {
+            if source.settled > 0 { handOver(source, attachment) }
+            source.first = sequence
+            source.last = sequence
+        }
+        source.settled += 1
+        source.unreturned += 1
+        sources[attachment] = source
+        hasSettled = true
+    }
+
+    private func handOver(_ source: LeasedSource, _ attachment: UInt32) {
+        session?.storage.settle(
+            attachment: attachment,
+            lane: 0,
+            first: source.first,
+            last: source.last,
+            .accept,
+            token: nil
+        )
+    }
+
+    /// Hands over what was settled and what changed of the session since the last time, and gives credit back.
+    func flushSettlements() {
+        if hasSettled {
+            hasSettled = false
+            for (attachment, source) in sources where source.unreturned > 0 {
+                var source = source
+                if source.settled > 0 { handOver(source, attachment) }
+                let messages = min(source.unreturned, source.messages)
+                let bytes = messages == source.messages ? source.bytes : source.bytes * messages / source.messages
+                session?.storage.grantCredit(attachment: attachment, messages: UInt64(messages), bytes: UInt64(bytes))
+                source.messages -= messages
+                source.bytes -= bytes
+                source.settled = 0
+                source.unreturned = 0
+                sources[attachment] = source
+            }
+        }
+        guard let inbox, !inbox.changes.changes.isEmpty || !inbox.transitions.isEmpty else { return }
+        var token: UInt64?
+        if !inbox.transitions.isEmpty {
+            let next = front.nextToken()
+            inbox.waitingTransitions[next] = inbox.transitions
+            inbox.transitions = SessionInbox.Transitions()
+            token = next
+        }
+        session?.storage.putState(inbox.changes, token: token)
+        inbox.changes.changes.removeAll(keepingCapacity: true)
+    }
+
+    /// Steps of QoS 2 are durable.
+    /// - Returns: false where the token is not one of theirs.
+    func transitionsCompleted(_ token: UInt64, _ result: Result<StorageReply, SluiceError>) -> Bool {
+        guard let transitions = inbox?.waitingTransitions.removeValue(forKey: token) else { return false }
+        if case .failure = result {
+            end(.implementationSpecificError)
+            return true
+        }
+        var output = takeOutput()
+        for identifier in transitions.confirmed { machine.release(identifier, output: &output) }
+        for identifier in transitions.released { machine.completeRelease(identifier, output: &output) }
+        putOutput(output)
+        resumeReadingIfPossible()
+        return true
+    }
+}
+
+extension RecordView {
+    /// The quality that it was published with.
+    var qos: QoS {
+        switch deliveryClass {
+        case .atMostOnce: .atMostOnce
+        case .atLeastOnce: .atLeastOnce
+        case .exactlyOnce: .exactlyOnce
+        }
+    }
+}
+
+extension QoS {
+    var deliveryClass: DeliveryClass {
+        switch self {
+        case .atMostOnce: .atMostOnce
+        case .atLeastOnce: .atLeastOnce
+        case .exactlyOnce: .exactlyOnce
+        }
+    }
+}
