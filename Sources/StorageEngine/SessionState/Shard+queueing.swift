@@ -99,7 +99,7 @@ extension Shard {
             throw .error(error)
         }
         let lane = LaneKey(subscription: subscription.id, lane: 0)
-        let first = subscription.makeLane(0).sequence.nextOffset
+        let first = subscription.lane(0)?.sequence.nextOffset ?? 0
         if !page.values.isEmpty {
             let queueing = Queueing(
                 time: recordTime(now),
