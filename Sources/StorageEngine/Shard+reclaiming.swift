@@ -56,16 +56,20 @@ extension Shard {
 
     /// Held messages were published: they wait no more, and entries point to them.
     func notePublished(_ publication: Publication) {
-        let base = log.active.base
         for item in publication.items {
             if publication.reason == .due { noteUnheld(item.position) }
             if item.traces.contains(where: \.isRetained), let segment = firstSegment(of: item.position) {
                 reclaiming.retained.insert(segment)
             }
-            guard item.position < base, reclaiming.foreign[log.active.number]?.last != item.position else { continue }
-            reclaiming.foreign[log.active.number, default: []].append(item.position)
+            noteEntry(pointingTo: item.position)
         }
         if publication.reason == .committed { reclaiming.isWanted = true }
+    }
+
+    /// An entry was made for a record that stands in the log since before.
+    func noteEntry(pointingTo position: UInt64) {
+        guard position < log.active.base, reclaiming.foreign[log.active.number]?.last != position else { return }
+        reclaiming.foreign[log.active.number, default: []].append(position)
     }
 
     /// A message does not wait for its time any more.

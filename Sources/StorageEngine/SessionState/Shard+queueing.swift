@@ -115,6 +115,7 @@ extension Shard {
             )
             try appendRecord(.queued) { queueing.encode(to: &$0) }
             if let grown = state.apply(queueing, segment: log.active.number) { grew(grown.sequence) }
+            for message in queueing.messages { noteEntry(pointingTo: message.position) }
             let expires = page.values.contains { $0.place.expiry != .max }
             self.limit(
                 [InboxRoute(lane: lane, first: 0, count: UInt16(page.values.count), bytes: 0)],
