@@ -172,7 +172,8 @@ extension Shard {
         // What was moved out of them is not gained. The checkpoint before it comes free too, so that as much again would
         // never end.
         let bytes = segments.reduce(0) { $0 + (reclaiming.evacuated[$1.number] ?? $1.size) }
-        return bytes > 0 && bytes >= (diskWatch.level >= .early ? 1 : 2) * reclaiming.checkpointBytes
+        if diskWatch.level >= .early, compaction.allowance > 0 { return bytes >= max(1, reclaiming.checkpointBytes) }
+        return bytes > 0 && bytes >= 2 * reclaiming.checkpointBytes
     }
 
     func advanceReclaiming(now: Timestamp, output: any ShardOutput) {
@@ -263,7 +264,11 @@ extension Shard {
     ) -> UInt64? {
         guard deferred.isEmpty else { return nil }
         do throws(CommitLog.AppendRefusal) {
-            return try log.append(kind, payloadBytes: payloadBytes, fill)
+            let before = log.appendedBytes
+            let position = try log.append(kind, payloadBytes: payloadBytes, fill)
+            compaction.ownBytes += log.appendedBytes - before
+            compaction.allowance -= Int(log.appendedBytes - before)
+            return position
         } catch {
             if case .waitsForSegment = error { return nil }
             retryDeadline = retryDeadline ?? clock.advanced(byMicroseconds: options.fullRetryMicroseconds)

@@ -111,7 +111,7 @@ extension DeliveryModel {
     ) -> Bool? {
         guard let entry, !entry.isVague else { return nil }
         switch entry.state {
-        case .leased: return entry.lease == lease
+        case .leased: return entry.lease != lease ? false : mayLose(subscription) ? nil : true
         case .waiting, .delayed:
             guard !entry.mayBeSought else { return nil }
             // Where the record of the last lease is lost, the one before may be the last that is known.

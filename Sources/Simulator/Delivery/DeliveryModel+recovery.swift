@@ -42,13 +42,13 @@ extension DeliveryModel {
         for batch in batches {
             guard found.topics[topics[batch.topic].name]?.id == topics[batch.topic].id else { continue }
             let present = batch.messages.count { found.published[$0] != nil }
-            if batch.kind != .scheduled {
+            if batch.kind != .scheduled, !topics[batch.topic].letsGo {
                 check(
                     present == 0 || present == batch.count,
                     "\(present) of \(batch.count) messages of a batch are there"
                 )
             }
-            for message in batch.messages where found.published[message] == nil {
+            for message in batch.messages where found.published[message] == nil && !isLetGo(message, found) {
                 check(messages[message].seenAt > stamp, "\(text(message)) was seen, and is lost")
                 check(batch.kind != .plain || batch.durableAt > stamp, "\(text(message)) was durable, and is lost")
             }
@@ -61,7 +61,7 @@ extension DeliveryModel {
             let stored = transaction.batches.filter {
                 batches[$0].fate == .durable
                     && found.topics[topics[batches[$0].topic].name]?.id == topics[batches[$0].topic].id
-                    && !topics[batches[$0].topic].isEnding
+                    && !topics[batches[$0].topic].isEnding && !topics[batches[$0].topic].letsGo
             }
             let present = stored.filter { found.published[batches[$0].first] != nil }
             check(
@@ -80,6 +80,21 @@ extension DeliveryModel {
                 )
             }
         }
+    }
+
+    /// Its topic does not have it any more, or perhaps has not, where nobody knows its offset.
+    private func isLetGo(_ message: Int, _ found: DeliveryObservation) -> Bool {
+        let batch = batches[messages[message].batch]
+        guard topics[batch.topic].letsGo, let seen = found.topics[topics[batch.topic].name],
+            seen.id == topics[batch.topic].id
+        else { return false }
+        guard let offset = messages[message].offset else { return true }
+        return offset < seen.partitions[Int(batch.partition.index)].firstOffset
+    }
+
+    /// Its topic had it and does not have it any more.
+    private func wasLetGo(_ message: Int, _ found: DeliveryObservation) -> Bool {
+        messages[message].offset != nil && found.published[message] == nil && isLetGo(message, found)
     }
 
     private func verify(
@@ -125,6 +140,10 @@ extension DeliveryModel {
             verify(message, shown, in: subscription, stamp, isCrash: isCrash)
         }
         for message in found.published.keys where waiting[message] == nil && isSettled(message, stamp) {
+            verifyMissing(message, in: subscription, found, stamp, isCrash: isCrash)
+        }
+        for message in messages.indices
+        where waiting[message] == nil && wasLetGo(message, found) && messages[message].seenAt <= stamp {
             verifyMissing(message, in: subscription, found, stamp, isCrash: isCrash)
         }
     }
@@ -283,6 +302,7 @@ extension DeliveryModel {
                 continue
             }
             let isThere = found.published[batches[index].first] != nil
+            if !isThere, isLetGo(batches[index].first, found) { continue }
             batches[index].fate = isThere ? .durable : .lost
         }
         for index in transactions.indices where isNewLife { adoptTransaction(index, found) }

@@ -24,6 +24,8 @@ final class DeliveryModel {
         let partitions: Int
         /// It takes dead letters, and nobody publishes to it.
         let isForDead: Bool
+        /// What it lets go.
+        var policy = TopicPolicy()
         var id: TopicID?
         var submitted: Moment
         var isAnswered = false
@@ -35,6 +37,11 @@ final class DeliveryModel {
         var endingAt = DeliveryModel.never
 
         var isUsable: Bool { id != nil && isAnswered && !isEnding && !isGone }
+
+        /// Messages may be gone from it, when its subscriptions are done with them or before.
+        var letsGo: Bool { policy.retention != .limits || isLimited }
+        /// Messages go although subscriptions need them.
+        var isLimited: Bool { policy.retention == .limits && policy.maxAgeMicroseconds + policy.maxBytes > 0 }
     }
 
     struct Batch {
@@ -212,10 +219,16 @@ final class DeliveryModel {
         }
     }
 
+    /// Its topic may let go what it still needs.
+    func mayLose(_ subscription: ModelSubscription) -> Bool {
+        if case .cursor(let topic) = subscription.source { topics[topic].isLimited } else { false }
+    }
+
     /// Why a message may be gone without anybody having accepted it.
     func isDroppable(_ message: Int, _ subscription: ModelSubscription) -> Bool {
         let known = messages[message]
         if subscription.mayDrop { return true }
+        if mayLose(subscription) { return true }
         return isExpired(message, subscription) || known.expiry.map { $0 <= now } == true
     }
 

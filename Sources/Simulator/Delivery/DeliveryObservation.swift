@@ -49,6 +49,12 @@ extension DeliverySimulation {
                     let partition = PartitionID(topic: topic.id, index: UInt16(index))
                     try readAll(partition, topic, end: topic.partitions[index].nextOffset, session, &found)
                 }
+                // What it let go while it was read is not missed.
+                if case .success(.topic(let now)) = try ask(.describeTopic(name: topic.name), session),
+                    now.id == topic.id
+                {
+                    found.topics[topic.name] = now
+                }
             }
         }
         if case .success(.subscriptions(let subscriptions, _)) = try ask(
@@ -123,6 +129,14 @@ extension DeliverySimulation {
         }
     }
 
+    private func isMissing(_ answer: Result<StorageReply, SluiceError>?) -> Bool {
+        switch answer {
+        case .failure(let error): error.code == .offsetOutOfRange
+        case .success(.fetched(let reply)): reply.batches.isEmpty
+        default: false
+        }
+    }
+
     private func readAll(
         _ partition: PartitionID,
         _ topic: TopicDescription,
@@ -133,7 +147,16 @@ extension DeliverySimulation {
         var offset = topic.partitions[Int(partition.index)].firstOffset
         while offset < end {
             let request = FetchRequest(partition: partition, offset: offset, maxBytes: 1 << 20)
-            guard case .success(.fetched(let reply)) = try ask(.fetch(request), session), !reply.batches.isEmpty else {
+            let answer = try ask(.fetch(request), session)
+            // It may have been let go meanwhile: before it was asked for, or while it was read.
+            if isMissing(answer), case .success(.topic(let now)) = try ask(.describeTopic(name: topic.name), session),
+                now.partitions[Int(partition.index)].firstOffset > offset
+            {
+                offset = now.partitions[Int(partition.index)].firstOffset
+                found.topics[topic.name] = now
+                continue
+            }
+            guard case .success(.fetched(let reply)) = answer, !reply.batches.isEmpty else {
                 throw Violation(
                     seed: seed,
                     message: "offset \(offset) of \(ShardModel.text(partition)) cannot be read",

@@ -75,7 +75,8 @@ extension DeliverySimulation {
         note("everything comes to rest")
         disk.faults = DiskFaults()
         guard let shard else { return }
-        _ = try run { pending.isEmpty && isQuiet }
+        // A segment that was refused is asked for again first.
+        _ = try run { pending.isEmpty && isQuiet && shard.health.acceptsWrites }
         for subscription in model.subscriptions where subscription.isUsable {
             if subscription.isPaused || !subscription.pendingPauses.isEmpty {
                 subscription.pendingPauses = []
@@ -202,7 +203,10 @@ extension DeliveryModel {
             }
             if last[place.partition].map({ $0.due <= due }) ?? true { last[place.partition] = (due, message) }
         }
-        for batch in batches where batch.kind == .scheduled && batch.fate == .durable && topics[batch.topic].isUsable {
+        for batch in batches
+        where batch.kind == .scheduled && batch.fate == .durable && topics[batch.topic].isUsable
+            && !topics[batch.topic].letsGo
+        {
             for message in batch.messages where found.published[message] == nil && !messages[message].mayBeWithdrawn {
                 check(
                     messages[message].due.map { $0.advanced(byMicroseconds: 1_000_000) > now } ?? false,

@@ -166,13 +166,25 @@ extension DeliverySimulation {
         else { return }
         if dead, model.subscriptions.contains(where: { $0.policy.deadLetterTopic != nil }) { return }
         let partitions = dead ? 1 : Int.random(in: 1...3, using: &random)
-        model.topics.append(
-            DeliveryModel.Topic(name: name, partitions: partitions, isForDead: dead, submitted: model.moment())
-        )
+        var topic = DeliveryModel.Topic(name: name, partitions: partitions, isForDead: dead, submitted: model.moment())
+        if !dead { topic.policy = retention() }
+        model.topics.append(topic)
         send(
-            .createTopic(TopicSpecification(name: name, partitions: partitions)),
+            .createTopic(TopicSpecification(name: name, partitions: partitions, policy: topic.policy)),
             .createTopic(model.topics.count - 1)
         )
+    }
+
+    /// Mostly what lets segments go and does not let subscriptions lose anything.
+    private func retention() -> TopicPolicy {
+        var policy = TopicPolicy()
+        switch Int.random(in: 0..<10, using: &random) {
+        case 0..<6: policy.retention = .subscriptions
+        case 6: policy.maxBytes = .random(in: 500...20_000, using: &random)
+        case 7: policy.maxAgeMicroseconds = .random(in: 1_000...500_000, using: &random)
+        default: break
+        }
+        return policy
     }
 
     private func deleteTopic() {
@@ -384,7 +396,8 @@ extension DeliverySimulation {
     private func describe() {
         guard let subscription = usable() else { return }
         let isExact =
-            !subscription.isVague && !subscription.entries.values.contains { $0.isVague || $0.isStaged }
+            !subscription.isVague && !model.mayLose(subscription)
+            && !subscription.entries.values.contains { $0.isVague || $0.isStaged }
             && !subscription.entries.values.contains { $0.mayBeHeldUntil > model.now }
         let leased = subscription.entries.values.count { if case .leased = $0.state { true } else { false } }
         send(

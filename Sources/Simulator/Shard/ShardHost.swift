@@ -126,6 +126,11 @@ package class ShardHost {
         if random.percent(20) { options.deferredBytes = 8 << 10 }
         options.logIdentity = UInt32.random(in: 1...UInt32.max, using: &random)
         options.hash = KeyedHash(key0: UInt64(options.logIdentity), key1: 1)
+        options.trimPauseMicroseconds = .random(in: 1_000...50_000, using: &random)
+        options.surveyPauseMicroseconds = .random(in: 100...10_000, using: &random)
+        options.compactionBytesPerRound = 1 << Int.random(in: 9...14, using: &random)
+        options.compactionDeadPercent = .random(in: 1...40, using: &random)
+        options.compactionLivePercent = .random(in: 50...95, using: &random)
         return options
     }
 
@@ -214,7 +219,7 @@ package class ShardHost {
         case .read(let token, let result):
             switch result {
             case .success(let bytes): "disk: read \(token) gave \(bytes.count) bytes"
-            case .failure: "disk: read \(token) failed"
+            case .failure(let error): "disk: read \(token) failed: \(error)"
             }
         case .fileWritten(let token, let error): "disk: file \(token) \(error == nil ? "written" : "failed")"
         }

@@ -23,6 +23,8 @@ extension ShardSimulation {
             try clientStep()
             report.steps += 1
         }
+        // A read that was to fail and did not is not meant for what follows.
+        disk.faults.read = .never
         try closeAndReopen()
         let isClean = random.percent(50)
         if isClean {

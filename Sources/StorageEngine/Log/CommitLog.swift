@@ -42,6 +42,8 @@ final class CommitLog {
     private(set) var next = NextSegment.unneeded
     /// The end of what was appended, of what the device has, and of what is fsynced.
     @exclusivity(unchecked) private(set) var end: UInt64
+    /// What records took that were appended since the log was opened.
+    @exclusivity(unchecked) private(set) var appendedBytes: UInt64 = 0
     @exclusivity(unchecked) private(set) var written: UInt64
     @exclusivity(unchecked) private(set) var durable: UInt64
     /// Set by the first failed write or sync; nothing is written after it.
@@ -133,6 +135,7 @@ final class CommitLog {
         )
         block.count += length
         end += UInt64(length)
+        appendedBytes += UInt64(length)
         requestNextSegmentIfNeeded()
         return position
     }

@@ -32,6 +32,14 @@ struct CompactionWork {
     var credit = 0
     var creditAt: Timestamp?
     var creditEnd: UInt64 = 0
+    /// What may still be written for it, in bytes: it grows with what comes in and what dies. Where records fit badly into
+    /// segments much of a segment is never used, and moving them again and again would gain nothing.
+    var allowance = 0
+    /// What was written for it, and what was appended by others when that was last looked at.
+    var ownBytes: UInt64 = 0
+    var otherBytes: UInt64 = 0
+    /// The segment that was written to when the shard was opened.
+    var firstSegment: UInt64?
     /// What was moved in this life of the shard.
     var movedBytes: UInt64 = 0
     /// How often a segment was looked at.

@@ -90,6 +90,10 @@ extension Shard {
     /// Goes on with looking and moving, as far as it may now.
     func advanceCompaction(now: Timestamp) {
         takeCredit(now: now)
+        if compaction.firstSegment == nil { compaction.firstSegment = log.active.number }
+        let others = log.appendedBytes - compaction.ownBytes
+        allow(Int(others - min(others, compaction.otherBytes)))
+        compaction.otherBytes = others
         if compaction.survey != nil { return advanceSurvey(now: now) }
         if compaction.move != nil { return advanceMove(now: now) }
         if compaction.active != log.active.number {
@@ -111,6 +115,13 @@ extension Shard {
         for (target, origins) in state.relocations.incoming where origins.keys.contains(where: shrunk.contains) {
             compaction.stale.insert(target)
         }
+    }
+
+    /// So many bytes may have to be moved to gain what was appended, or what has died.
+    private func allow(_ bytes: Int) {
+        guard bytes > 0 else { return }
+        let most = log.segments.reduce(0) { $0 + $1.size } * 4
+        compaction.allowance = min(most, compaction.allowance + 12 * min(bytes, most))
     }
 
     private struct Balance {
@@ -164,7 +175,7 @@ extension Shard {
 
     /// The segment that is to be emptied next.
     private func next(in balance: Balance) -> CommitLog.Segment? {
-        guard let segment = balance.candidates.first else { return nil }
+        guard compaction.allowance > 0, let segment = balance.candidates.first else { return nil }
         if isTooDead(balance) { return segment }
         // Once it has begun it goes on with what is mostly dead, so that what lives long comes together.
         let isMostlyDead = compaction.usage[segment.number].map { $0.live < segment.size / 2 } ?? false
@@ -304,6 +315,9 @@ extension Shard {
         markHolders(in: &survey.map, origins: survey.origins)
         let map = survey.map
         let before = compaction.usage[number]
+        // What was there at the beginning may have died in earlier lives.
+        let isOld = number < compaction.firstSegment ?? 0
+        allow((before?.live ?? (isOld ? survey.segment.size : 0)) - map.liveBytes)
         var usage = CompactionWork.Usage(live: map.liveBytes, at: now, end: log.end, changedAt: now)
         if let before, map.liveBytes >= before.live / 100 * 95 { usage.changedAt = before.changedAt }
         compaction.usage[number] = usage
