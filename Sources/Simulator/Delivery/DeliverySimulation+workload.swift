@@ -80,7 +80,7 @@ extension DeliverySimulation {
 
     private static func text(_ request: StorageRequest) -> String {
         switch request {
-        case .createTopic(let topic): "create topic \(topic.name) with \(topic.partitions) partitions"
+        case .createTopic(let topic): "create topic \(topic.name) with \(topic.partitions) partitions, \(topic.policy)"
         case .createSubscription(let subscription):
             switch subscription.source {
             case .inbox(let bindings):
