@@ -71,6 +71,8 @@ final class DeliveryModel {
         var fate = Fate.open
         /// The stamp at which it was said to be durable.
         var durableAt = DeliveryModel.never
+        /// It was stored at this time or before.
+        var storedBy = Timestamp.never
         /// Where its first message waits for its time.
         var scheduled: ScheduledID?
 

@@ -209,6 +209,7 @@ extension DeliverySimulation: ShardOutput {
         }
         note("append \(token): batch \(batch) at \(result.baseOffset)")
         model.batches[batch].fate = .durable
+        model.batches[batch].storedBy = min(model.batches[batch].storedBy, scheduler.now)
         model.batches[batch].durableAt = min(model.batches[batch].durableAt, model.stamp)
         switch known.kind {
         case .plain:

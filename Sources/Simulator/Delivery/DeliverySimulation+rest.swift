@@ -193,7 +193,9 @@ extension DeliveryModel {
             .sorted { ($0.value.offset) < ($1.value.offset) }
         for (message, place) in scheduled {
             guard let due = messages[message].due else { continue }
-            if let before = last[place.partition], before.due > due {
+            // A message is not due before it is stored, which may be later than it was sent.
+            let storedBy = batches[messages[message].batch].storedBy
+            if let before = last[place.partition], before.due > max(due, storedBy) {
                 // The later one may have been sent when the earlier had been published.
                 let sent = batches[messages[message].batch].submitted.serial
                 check(
