@@ -132,10 +132,14 @@ extension MQTTConnectionHandler {
     /// Storage ended the group.
     func groupEnded(_ attachment: UInt32) {
         sources[attachment] = nil
-        guard let (id, _) = filters.all.first(where: { $0.subscription.attachment == attachment }) else { return }
-        // Somebody deleted it by hand: it is made again for those that are members.
+        guard let (id, subscription) = filters.all.first(where: { $0.subscription.attachment == attachment }) else {
+            return
+        }
+        // Somebody deleted it by hand: its members are told nothing, and get nothing more until they subscribe again.
         front.logger.warning("a shared subscription was ended by storage", metadata: ["client": "\(client)"])
         filters.remove(id)
         _ = session?.storage.removeFilter(id: id)
+        groupIDs[attachment] = nil
+        front.left(subscription.filter.text)
     }
 }
