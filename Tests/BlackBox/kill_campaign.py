@@ -131,11 +131,13 @@ class Ledger:
         state.place = (record.lane, record.sequence)
         state.note(self.life, f"attempt {record.attempt} to {holder.name} until {record.deadline % 100_000_000}")
         text += f" [{state.story}]"
-        if state.final:
-            self.fault(f"{text} came again, though {state.final} was durable")
         # A consumer that reads late may come to a lease that is over; one that went has left some unread.
         now = now_us()
         is_late = record.deadline <= now
+        if is_late and state.life == self.life and record.attempt < state.attempt:
+            return state  # sent before the delivery that another has read already
+        if state.final:
+            self.fault(f"{text} came again, though {state.final} was durable")
         if state.life == self.life:
             if state.holder and state.holder.is_attached and state.deadline > now:
                 self.fault(f"{text} came to {holder.name}, though {state.holder.name} has its lease")
