@@ -21,6 +21,7 @@ let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioWebSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
@@ -88,6 +89,7 @@ let package = Package(
         target("SluiceClient", ["NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),
         target("ServerConfiguration", [yams]),
         target("Observability", [logging]),
+        target("Transport", ["MessageModel", nioCore, nioHTTP1, nioWebSocket]),
         target("OutboundHTTP", [nioCore, nioHTTP1, nioPosix]),
         target("AdminConsole", ["OutboundHTTP", argumentParser]),
         .executableTarget(
@@ -137,6 +139,7 @@ let package = Package(
                 logging,
             ]
         ),
+        testTarget("TransportTests", ["Transport", "MessageModel", nioCore, nioEmbedded, nioHTTP1, nioWebSocket]),
         testTarget("SluiceClientTests", ["SluiceClient", "NativeProtocol", "MessageModel", nioCore, nioEmbedded]),
         testTarget("ServerConfigurationTests", ["ServerConfiguration", "Observability", logging]),
         testTarget("ConsoleTests", ["AdminConsole", "OutboundHTTP", argumentParser, nioCore, nioHTTP1, nioPosix]),

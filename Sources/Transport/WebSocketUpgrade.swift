@@ -1,0 +1,123 @@
+package import NIOCore
+internal import NIOHTTP1
+internal import NIOWebSocket
+
+/// Lets a connection begin as HTTP and go on as WebSocket (RFC 6455), for one path and some subprotocols.
+package struct WebSocketUpgrade: Sendable {
+    /// The path at which it is served; a query behind it does not matter.
+    package var path: String
+    /// What is spoken; of those that a client offers, the first of these is chosen.
+    package var subprotocols: [String]
+    /// The largest frame, in bytes.
+    package var maxFrameBytes: Int
+
+    package init(path: String, subprotocols: [String], maxFrameBytes: Int) {
+        self.path = path
+        self.subprotocols = subprotocols
+        self.maxFrameBytes = maxFrameBytes
+    }
+
+    /// Prepares a new connection; to be called on its event loop.
+    /// - Parameter addFront: adds the handlers of the front, which read and write bytes, once the connection is one. The
+    ///   channel is active then.
+    package func configure(
+        _ channel: any Channel,
+        addFront: @escaping @Sendable (any Channel) throws -> Void
+    ) throws {
+        let refusal = WebSocketRefusal(self)
+        let bound = NIOLoopBound(refusal, eventLoop: channel.eventLoop)
+        let settings = self
+        let upgrader = NIOWebSocketServerUpgrader(
+            maxFrameSize: min(maxFrameBytes, Int(UInt32.max)),
+            shouldUpgrade: { channel, head in
+                let answer: HTTPHeaders? = settings.subprotocol(for: head).map { ["Sec-WebSocket-Protocol": $0] }
+                return channel.eventLoop.makeSucceededFuture(settings.isHere(head) ? answer : nil)
+            },
+            upgradePipelineHandler: { channel, _ in
+                channel.eventLoop.makeCompletedFuture {
+                    let stream = WebSocketStream()
+                    try channel.pipeline.syncOperations.addHandler(stream)
+                    try addFront(channel)
+                    if let client = bound.value.client { stream.announce(client) }
+                }
+            }
+        )
+        try channel.pipeline.syncOperations.configureHTTPServerPipeline(
+            withServerUpgrade: (
+                upgraders: [upgrader],
+                completionHandler: { context in
+                    context.pipeline.syncOperations.removeHandler(bound.value, promise: nil)
+                }
+            )
+        )
+        try channel.pipeline.syncOperations.addHandler(refusal)
+    }
+
+    fileprivate func isHere(_ head: HTTPRequestHead) -> Bool {
+        head.uri.prefix { $0 != "?" } == path
+    }
+
+    /// What is spoken with this client; nil where it offers nothing that is known.
+    fileprivate func subprotocol(for head: HTTPRequestHead) -> String? {
+        let offered = head.headers[canonicalForm: "Sec-WebSocket-Protocol"]
+        return subprotocols.first { name in offered.contains { $0 == name } }
+    }
+}
+
+/// Answers requests that do not become WebSocket connections.
+private final class WebSocketRefusal: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    private let upgrade: WebSocketUpgrade
+    private var hasAnswered = false
+    /// What a PROXY header said before the front was there to hear it.
+    private(set) var client: ClientAddress?
+
+    init(_ upgrade: WebSocketUpgrade) {
+        self.upgrade = upgrade
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard case .head(let head) = unwrapInboundIn(data), !hasAnswered else { return }
+        hasAnswered = true
+        if !upgrade.isHere(head) {
+            answer(context, .notFound, "WebSocket is served at \(upgrade.path)\n")
+        } else if head.headers.contains(name: "Sec-WebSocket-Key"), upgrade.subprotocol(for: head) == nil {
+            let known = upgrade.subprotocols.joined(separator: ", ")
+            answer(context, .badRequest, "Sec-WebSocket-Protocol has none of: \(known)\n")
+        } else {
+            answer(context, .upgradeRequired, "WebSocket is spoken here, and nothing else\n")
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if let event = event as? ClientAddress { client = event }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // That a request does not become a connection is answered when its head comes by.
+        if error is NIOWebSocketUpgradeError { return }
+        context.close(promise: nil)
+    }
+
+    private func answer(_ context: ChannelHandlerContext, _ status: HTTPResponseStatus, _ text: String) {
+        var headers: HTTPHeaders = [
+            "Content-Type": "text/plain; charset=utf-8", "Content-Length": String(text.utf8.count),
+            "Connection": "close",
+        ]
+        if status == .upgradeRequired {
+            headers.replaceOrAdd(name: "Connection", value: "upgrade, close")
+            headers.add(name: "Upgrade", value: "websocket")
+            headers.add(name: "Sec-WebSocket-Version", value: "13")
+        }
+        let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: text)))), promise: nil)
+        let context = NIOLoopBound(context, eventLoop: context.eventLoop)
+        context.value.writeAndFlush(wrapOutboundOut(.end(nil))).whenComplete { _ in
+            context.value.close(promise: nil)
+        }
+    }
+}
