@@ -283,6 +283,10 @@ private final class LocalSession: StorageSession {
         }
     }
 
+    func takeUp(bytes: Int) {
+        storage.withShard { shard, _ in shard.takeUp(session: id, bytes: bytes) }
+    }
+
     func detach(attachment: UInt32) {
         storage.withShard { shard, _ in shard.detach(session: id, attachment: attachment) }
     }

@@ -14,6 +14,9 @@ package struct NativeConfiguration: Sendable {
     /// Bytes of PRODUCE that wait for storage before the connection is not read any more: enough to keep a disk busy
     /// through a sync, little enough that a thousand producers fit into memory.
     package var maxBytesInFlight = 32 << 20
+    /// Bytes of deliveries that are made for a client at a time, all its subscriptions together: more follows when they are
+    /// on their way.
+    package var deliveryBytes = 8 << 20
     /// Bytes that wait for a client that does not read; beyond it the connection ends.
     package var maxOutgoingBytes = 128 << 20
     /// How long a shutdown waits for what runs.

@@ -186,8 +186,17 @@ extension NativeConnection {
         creditDue.append(subscription)
     }
 
-    /// Lets storage go on where it has used most of what it had. Called when the channel takes bytes.
-    func passCreditOn() {
+    /// Lets storage deliver more. Called when the channel takes bytes.
+    func goOn() {
+        if hasDelivered {
+            hasDelivered = false
+            gatewaySession?.storage.takeUp(bytes: configuration.deliveryBytes)
+        }
+        passCreditOn()
+    }
+
+    /// Lets storage go on where it has used most of what it had.
+    private func passCreditOn() {
         guard !creditDue.isEmpty, let storage = gatewaySession?.storage else { return }
         for subscription in creditDue {
             subscription.isCreditDue = false
@@ -215,6 +224,7 @@ extension NativeConnection {
             lease = WireLease(given, topic: delivery.partition.topic, creditBytes: creditBytes)
             if subscription.isNew(delivery.partition.topic) { nameTopic(delivery.partition.topic, subscription.handle) }
         }
+        hasDelivered = true
         subscription.credit.used(messages: UInt64(max(0, count)), bytes: UInt64(creditBytes))
         markCreditDue(subscription)
         let isSent: Bool

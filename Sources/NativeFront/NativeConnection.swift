@@ -44,6 +44,8 @@ package final class NativeConnection: ChannelDuplexHandler {
     private var hasUnflushedChunk = false
     /// Bytes written since the channel stopped taking them.
     private var bytesHeldBack = 0
+    /// Something was delivered since storage was told to go on.
+    var hasDelivered = false
     private var hasHeardSomething = false
     private var hasPinged = false
     private var idleTask: Scheduled<Void>?
@@ -83,6 +85,7 @@ package final class NativeConnection: ChannelDuplexHandler {
     private func begin(_ context: ChannelHandlerContext) {
         guard gatewaySession == nil else { return }
         gatewaySession = gateway.openSession(delegate: self)
+        gatewaySession?.storage.takeUp(bytes: configuration.deliveryBytes)
         scheduleIdleCheck(after: configuration.handshakeTimeout, context)
     }
 
@@ -156,7 +159,7 @@ package final class NativeConnection: ChannelDuplexHandler {
     package func channelWritabilityChanged(context: ChannelHandlerContext) {
         if context.channel.isWritable {
             bytesHeldBack = 0
-            passCreditOn()
+            goOn()
             resumeReading()
         }
         context.fireChannelWritabilityChanged()
@@ -273,7 +276,7 @@ package final class NativeConnection: ChannelDuplexHandler {
             context.flush()
             guard self.context != nil else { return }
         }
-        if context.channel.isWritable { passCreditOn() }
+        if context.channel.isWritable { goOn() }
         if session.phase == .draining, pending.isEmpty, bytesInFlight == 0 { endOutput() }
     }
 

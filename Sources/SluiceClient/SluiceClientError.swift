@@ -61,7 +61,7 @@ public struct SluiceClientError: Error, Sendable, Equatable, CustomStringConvert
     /// What to do about it; empty where there is nothing to say.
     public var hint: String
 
-    init(_ code: Code, _ message: String, hint: String = "") {
+    package init(_ code: Code, _ message: String, hint: String = "") {
         self.code = code
         self.message = message
         self.hint = hint

@@ -69,16 +69,16 @@ extension Shard {
     private func nextConsumer(of subscription: Subscription) -> Attachment? {
         if subscription.consumers.count == 1 {
             let consumer = subscription.consumers[0]
-            return consumer.hasCredit ? consumer : nil
+            return canTake(consumer) ? consumer : nil
         }
         let consumers = subscription.consumers
         switch subscription.rules.consumers {
         case .exclusive, .failover:
-            return consumers.first.flatMap { $0.hasCredit ? $0 : nil }
+            return consumers.first.flatMap { canTake($0) ? $0 : nil }
         case .shared, .orderedByKey:
             for step in 0..<consumers.count {
                 let place = (subscription.turn + step) % consumers.count
-                if consumers[place].hasCredit { return consumers[place] }
+                if canTake(consumers[place]) { return consumers[place] }
             }
             return nil
         }

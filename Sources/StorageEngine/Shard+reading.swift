@@ -124,17 +124,18 @@ extension Shard {
         _ request: AttachRequest,
         _ subscription: Subscription?
     ) -> Attachment {
-        let tenant = slot(session).map { sessions[$0].tenant } ?? .default
+        let slot = slot(session)
         let attachment = Attachment(
             session: session,
             id: id,
-            tenant: tenant,
+            tenant: slot.map { sessions[$0].tenant } ?? .default,
             topic: topic,
             request: request,
             subscription: subscription,
+            flow: slot.map { sessions[$0].flow } ?? SessionFlow(),
             shard: self
         )
-        if let slot = slot(session) {
+        if let slot {
             sessions[slot].attachments[id] = attachment
             attachment.isStopped = sessions[slot].isStopped && attachment.leaseOwner != nil
         }
@@ -245,7 +246,7 @@ extension Shard {
             attachment.nextReader = place
             let reader = attachment.readers[place]
             while true {
-                guard attachment.hasCredit, !attachment.isDetached else { return }
+                guard !attachment.isDetached, canTake(attachment) else { return }
                 guard budget > 0 else {
                     attachment.nextReader = (place + 1) % count
                     enqueue(attachment)

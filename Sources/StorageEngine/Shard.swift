@@ -198,6 +198,7 @@ package final class Shard {
         var transactionOwners: [TransactionOwnerKey] = []
         /// Nothing more is leased to its consumers.
         var isStopped = false
+        var flow = SessionFlow()
         /// Inboxes that end with it.
         var subscriptions: [SubscriptionID] = []
     }
@@ -231,6 +232,7 @@ package final class Shard {
         if slot == sessions.count { sessions.append(SessionSlot()) }
         sessions[slot].isOpen = true
         sessions[slot].isStopped = false
+        sessions[slot].flow = SessionFlow()
         sessions[slot].tenant = tenant
         return UInt64(slot) | UInt64(sessions[slot].generation) << 32
     }
@@ -255,6 +257,7 @@ package final class Shard {
         endSubscriptions(ofSession: session)
         sessions[slot].isOpen = false
         sessions[slot].generation &+= 1
+        sessions[slot].flow.removeAll()
         sessions[slot].attachments = [:]
         sessions[slot].filters = [:]
         sessions[slot].transactionOwners = []

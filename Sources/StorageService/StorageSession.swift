@@ -29,6 +29,10 @@ package protocol StorageSession: AnyObject {
     /// Adds to a reader's credit; both amounts must be there for the next batch to be sent.
     func grantCredit(attachment: UInt32, messages: UInt64, bytes: UInt64)
 
+    /// Says how many bytes of deliveries the owner takes in from now on, counted as credit is, all attachments together; the
+    /// last batch may be beyond that. Whoever never calls this takes in everything.
+    func takeUp(bytes: Int)
+
     /// Ends an attachment; nothing is delivered on it after the call. Unknown ones are ignored.
     func detach(attachment: UInt32)
 
@@ -98,6 +102,9 @@ extension StorageSessionDelegate {
 extension StorageSession {
     /// A session that never outlives its use has nothing to stop.
     package func stopDelivering() {}
+
+    /// A session whose credit is a bound already has no other.
+    package func takeUp(bytes: Int) {}
 
     package func addFilter(_ filter: UnsafeRawBufferPointer, id: UInt32) -> SluiceError? {
         addFilter(filter, id: id, group: nil)

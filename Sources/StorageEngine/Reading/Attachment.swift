@@ -25,6 +25,12 @@ final class Attachment: ReaderOwner {
     var isDetached = false
     /// Its connection is about to end.
     var isStopped = false
+    /// That of its session.
+    let flow: SessionFlow
+    /// It is in the flow's queue of those that can go on.
+    var waitsForRoom = false
+    /// The flow's turn in which it was given something last.
+    @exclusivity(unchecked) private(set) var servedInTurn = UInt32.max
     /// The reader that has its turn first, so that no partition starves another.
     var nextReader = 0
     unowned let shard: Shard
@@ -36,9 +42,11 @@ final class Attachment: ReaderOwner {
         topic: TopicState?,
         request: AttachRequest,
         subscription: Subscription?,
+        flow: SessionFlow,
         shard: Shard
     ) {
         self.session = session
+        self.flow = flow
         self.id = id
         self.tenant = tenant
         self.topic = topic
@@ -63,6 +71,8 @@ final class Attachment: ReaderOwner {
     func use(messages: Int, bytes: Int) {
         creditMessages -= Int64(messages)
         creditBytes -= Int64(bytes)
+        flow.room -= bytes
+        servedInTurn = flow.turn
     }
 
     /// As whose leases are known what it is given.

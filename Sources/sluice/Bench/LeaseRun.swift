@@ -5,6 +5,8 @@ import Synchronization
 final class LeaseRun: Sendable {
     private let consumers: [SubscriptionConsumer]
     private let state = Mutex(State())
+    /// How long the last messages of a run may take.
+    private static let patience = Duration.seconds(20)
 
     private struct State {
         var summary = BenchSummary()
@@ -49,6 +51,11 @@ final class LeaseRun: Sendable {
         defer { progress.stop() }
         let consuming = start(until: .max)
         let end = ContinuousClock.now + duration
+        let watchdog = Task {
+            guard (try? await Task.sleep(for: duration + Self.patience)) != nil else { return }
+            giveUp()
+        }
+        defer { watchdog.cancel() }
         var sent = 0
         while ContinuousClock.now < end, sent < count, !isOver {
             for _ in 0..<each { try await producer.enqueue(body) }
@@ -60,6 +67,18 @@ final class LeaseRun: Sendable {
     }
 
     private var isOver: Bool { state.withLock { $0.error != nil || $0.ended == consumers.count } }
+
+    /// What was sent does not come: a connection was lost, and transient inboxes with it.
+    private func giveUp() {
+        let error = SluiceClientError(.timedOut, "not all messages came within \(Self.patience) of the end")
+        let waiting = state.withLock { state in
+            guard let waiting = state.waiting else { return nil as CheckedContinuation<Void, Never>? }
+            state.waiting = nil
+            state.error = state.error ?? error
+            return waiting.continuation
+        }
+        waiting?.resume()
+    }
 
     private func wait(until count: Int) async {
         await withCheckedContinuation { continuation in

@@ -26,6 +26,8 @@ final class DeliveryBench: ShardOutput {
     var session: UInt64 = 0
     var now = Timestamp(rawValue: 1_000_000)
     var got: [Got] = []
+    /// Bodies of whole batches that readers by position were given.
+    var read: [String] = []
     var properties: [String: [String: String]] = [:]
     var routed: [String] = []
     var active: [UInt32: Bool] = [:]
@@ -74,7 +76,11 @@ final class DeliveryBench: ShardOutput {
     func appendCompleted(session: UInt64, token: UInt64, result: AppendResult) { appends[token] = result }
 
     func batchDelivered(session: UInt64, _ delivery: BatchDelivery) {
-        guard let lease = delivery.lease else { return }
+        guard let lease = delivery.lease else {
+            var records = delivery.batch.records
+            while let record = records.next() { read.append(String(decoding: record.body, as: UTF8.self)) }
+            return
+        }
         var cursor = delivery.batch.records
         var first: UInt32?
         while let record = cursor.next() {
