@@ -354,6 +354,14 @@ extension Shard {
             answer(.storageUnavailable)
         }
     }
+
+    /// Something that nobody waits for found no room in the log: a segment that was refused is asked for again.
+    func retryLater(_ refusal: CommitLog.AppendRefusal) {
+        // One that is being made wakes the shard by itself.
+        if case .waitsForSegment = refusal { return }
+        guard log.failure == nil else { return }
+        retryDeadline = retryDeadline ?? clock.advanced(byMicroseconds: options.fullRetryMicroseconds)
+    }
 }
 
 extension BatchView {

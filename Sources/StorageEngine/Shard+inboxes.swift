@@ -161,6 +161,7 @@ extension Shard {
             state.applySubscriptionDeleted(subscription.id)
         } catch {
             // There is no room for the record now: looked at again later.
+            if case .log(let refusal) = error { retryLater(refusal) }
             subscription.unusedSince = nil
             becameUnused(subscription, now: now)
         }

@@ -270,8 +270,7 @@ extension Shard {
             compaction.allowance -= Int(log.appendedBytes - before)
             return position
         } catch {
-            if case .waitsForSegment = error { return nil }
-            retryDeadline = retryDeadline ?? clock.advanced(byMicroseconds: options.fullRetryMicroseconds)
+            retryLater(error)
             return nil
         }
     }
@@ -282,7 +281,7 @@ extension Shard {
         guard !snapshotWork.isWriting, snapshotWork.taken == nil, deferred.isEmpty,
             state.touched.keys.allSatisfy({ $0 >= log.active.number })
         else { return }
-        do throws(CommitLog.AppendRefusal) { try flushJournal() } catch { return }
+        do throws(CommitLog.AppendRefusal) { try flushJournal() } catch { return retryLater(error) }
         let unused = state.files.removeUnused()
         let bytes = Snapshot.encode(state, position: log.end, isClean: false, identity: options.logIdentity)
         reclaiming.checkpointBytes = bytes.count

@@ -103,6 +103,7 @@ extension Shard {
                 let bytes = writer.bytes
                 _ = try log.append(.topicTrimmed, payloadBytes: bytes.count) { $0.copyBytes(from: bytes) }
             } catch {
+                retryLater(error)
                 return false
             }
             state.apply(trim)

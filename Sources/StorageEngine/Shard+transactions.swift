@@ -255,6 +255,7 @@ extension Shard {
         } catch {
             // There is no room for the record now, or never any more.
             guard log.failure == nil else { return }
+            if case .log(let refusal) = error { retryLater(refusal) }
             timers.insert(
                 TimerEntry(
                     due: now.advanced(byMicroseconds: options.fullRetryMicroseconds).rawValue,

@@ -23,9 +23,7 @@ extension Shard {
             do throws(CommitLog.AppendRefusal) {
                 _ = try log.append(.partitionCompacted, payloadBytes: bytes.count) { $0.copyBytes(from: bytes) }
             } catch {
-                if case .waitsForSegment = error { return }
-                retryDeadline = retryDeadline ?? now.advanced(byMicroseconds: options.fullRetryMicroseconds)
-                return
+                return retryLater(error)
             }
             state.apply(compaction)
             for run in sequence.index.runs where run.firstOffset < compaction.horizon { state.files.thinned(run) }

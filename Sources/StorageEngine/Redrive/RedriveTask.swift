@@ -101,6 +101,7 @@ final class RedriveTask: ReaderOwner {
             try shard.endRedrive(self)
         } catch {
             if let failure = shard.log.failure { return shard.finish(self, shard.unavailable(failure)) }
+            if case .log(let refusal) = error { shard.retryLater(refusal) }
             return retry(shard, now)
         }
         shard.finish(self, error)

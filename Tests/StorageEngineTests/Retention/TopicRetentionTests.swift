@@ -146,4 +146,23 @@ struct TopicRetentionTests {
         bench.consume("q", as: 2)
         #expect(bench.take().map { DeliveryBench.number($0.body) } == Array(0..<5) + Array(30..<60))
     }
+
+    @Test("a topic lets go as soon as the disk has room again, though nobody else asks for a segment")
+    func roomAgain() throws {
+        let bench = try bench()
+        let topic = try bench.topic("t") { $0.maxAgeMicroseconds = 5_000_000 }
+        bench.disk.faults.createSegment = .always
+        var number = 0
+        while bench.shard.health.acceptsWrites, number < 1_000 {
+            bench.publish(topic, DeliveryBench.body(number, bytes: 0))
+            number += 1
+        }
+        #expect(number > 50 && number < 1_000)
+        // What was refused is asked for again, in vain.
+        bench.pass(milliseconds: 1_500)
+        #expect(try bench.stored(topic).isEmpty == false)
+        bench.disk.faults.createSegment = .never
+        bench.pass(milliseconds: 20_000)
+        #expect(try bench.stored(topic) == [])
+    }
 }
