@@ -27,6 +27,9 @@ package final class PublishGatherer {
 
     @exclusivity(unchecked)
     private var open: [OpenBatch] = []
+    /// The one that the last message went to: the next mostly goes there, too.
+    @exclusivity(unchecked)
+    private var last: OpenBatch?
     /// How many of `open` are in use since the last flush.
     @exclusivity(unchecked)
     private var used = 0
@@ -52,6 +55,17 @@ package final class PublishGatherer {
     /// - Returns: the token with which the append of its batch is answered (`atMostOnce` messages: only if refused).
     package func add(_ record: RecordFields, to partition: PartitionID, session: GatewaySession) -> UInt64 {
         let target = Target(partition: partition, isAtMostOnce: record.deliveryClass == .atMostOnce)
+        if let last, last.target == target, last.builder.recordCount < Limits.recordsPerBatch,
+            last.builder.byteCount + BatchBuilder.sizeBound(record) <= batchLimit
+        {
+            last.builder.append(record)
+            return last.token
+        }
+        return addBehind(record, to: target, session: session)
+    }
+
+    /// Adds a message to another batch than the last one went to.
+    private func addBehind(_ record: RecordFields, to target: Target, session: GatewaySession) -> UInt64 {
         var index = 0
         while index < used, open[index].target != target { index += 1 }
         if index < used,
@@ -70,8 +84,10 @@ package final class PublishGatherer {
             nextToken += 1
             used += 1
         }
-        open[index].builder.append(record)
-        return open[index].token
+        let batch = open[index]
+        batch.builder.append(record)
+        last = batch
+        return batch.token
     }
 
     /// Puts an empty value into a session's state, together with the message that was added last.
@@ -102,6 +118,7 @@ package final class PublishGatherer {
             batch.builder.begin()
             batch.builder.shrink(to: Self.keptBufferBytes)
         }
+        last = nil
         used = 0
     }
 }

@@ -20,9 +20,11 @@ package final class LocalStorage: StorageService {
     /// Those that something was reported to in this round.
     @exclusivity(unchecked)
     private var touched: [LocalSession] = []
+    @exclusivity(unchecked)
     private var isRoundScheduled = false
     private var isInRound = false
     /// The time at which this tick of the event loop first asked for something.
+    @exclusivity(unchecked)
     private var tickTime: Timestamp?
     private var timer: (deadline: Timestamp, task: Scheduled<Void>)?
     private var whenReady: [EventLoopPromise<Void>] = []
@@ -45,6 +47,8 @@ package final class LocalStorage: StorageService {
     }
 
     package var topics: TopicDirectory { shard.directory }
+
+    package var isRoundDue: Bool { isRoundScheduled }
 
     package var health: StorageHealth { shard.health }
 
@@ -232,6 +236,10 @@ extension LocalStorage: ShardOutput {
 
     package func messageRouted(session id: UInt64, _ message: RoutedMessage) {
         session(id)?.delegate?.messageRouted(message)
+    }
+
+    package func messagesRouted(session id: UInt64, _ run: RoutedRun) {
+        session(id)?.delegate?.messagesRouted(run)
     }
 
     package func consumerChanged(session id: UInt64, attachment: UInt32, isActive: Bool) {

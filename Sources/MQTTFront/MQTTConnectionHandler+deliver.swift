@@ -17,24 +17,79 @@ struct WaitingPublish {
 
 // Messages to the client.
 extension MQTTConnectionHandler {
+    /// Messages of one name for live filters: what is the same for all of them, and for all clients of a version, is
+    /// done once.
+    func messagesRouted(_ run: RoutedRun) {
+        var start = 0
+        while start < run.records.count, isConnected {
+            let end = run.endOfPlain(from: start)
+            if end == start {
+                messageRouted(run[start])
+                start += 1
+            } else {
+                sendPlain(run, start..<end)
+                start = end
+            }
+        }
+    }
+
+    /// Sends messages that differ only in their payloads.
+    private func sendPlain(_ run: RoutedRun, _ range: Range<Int>) {
+        let first = run.records[range.lowerBound]
+        guard let match = liveMatch(run.filters, first.deliveryClass, isOwn: run.isOwn) else { return }
+        let qos = min(match.qos, first.qos)
+        let isRetained = first.isRetained && match.retainsAsPublished
+        var next = range.lowerBound
+        if match.identifiers.isEmpty, !usesTopicAliases {
+            if qos == .atMostOnce, isOverfull { return }
+            if qos == .atMostOnce || waiting.isEmpty {
+                let place = front.encodings.place(version, qos, isRetained: isRetained)
+                if front.encodes(run, range, version: version, qos: qos, isRetained: isRetained, at: place) {
+                    var output = takeOutput()
+                    next += machine.send(
+                        front.encodings[place].run,
+                        token: DeliveryToken.unleased.rawValue,
+                        output: &output
+                    )
+                    putOutput(output)
+                }
+            }
+        }
+        while next < range.upperBound, isConnected {
+            messageRouted(run[next])
+            next += 1
+        }
+    }
+
+    /// What the filters that match a message come to; nil where it does not come this way.
+    @inline(__always)
+    private func liveMatch(
+        _ matching: UnsafeBufferPointer<UInt32>,
+        _ deliveryClass: DeliveryClass,
+        isOwn: Bool
+    ) -> FilterMatch? {
+        var match: FilterMatch?
+        for id in matching {
+            guard let subscription = filters.traits(id), !(subscription.isNoLocal && isOwn) else { continue }
+            if deliveryClass != .atMostOnce {
+                // It comes by the inbox, or by the group.
+                if subscription.isShared { continue }
+                if inbox != nil, subscription.isBound { return nil }
+            }
+            match = match ?? FilterMatch()
+            match?.add(subscription)
+        }
+        return match
+    }
+
     /// A message for live filters: sent once, at the highest quality that matching subscriptions were granted, with all
     /// their identifiers (MQTT 5.0 §3.3.4).
     func messageRouted(_ message: RoutedMessage) {
         guard isConnected else { return }
         let record = message.record
-        var match = FilterMatch()
-        var isWanted = false
-        for id in message.filters {
-            guard let subscription = filters.traits(id), !(subscription.isNoLocal && message.isOwn) else { continue }
-            if record.deliveryClass != .atMostOnce {
-                // It comes by the inbox, or by the group.
-                if subscription.isShared { continue }
-                if inbox != nil, subscription.isBound { return }
-            }
-            match.add(subscription)
-            isWanted = true
-        }
-        guard isWanted, let expiry = remainingSeconds(of: record) else { return }
+        guard let match = liveMatch(message.filters, record.deliveryClass, isOwn: message.isOwn),
+            let expiry = remainingSeconds(of: record)
+        else { return }
         let qos = min(match.qos, record.qos)
         let isRetained = record.isRetained && match.retainsAsPublished
         if match.identifiers.isEmpty, !message.isAlone {

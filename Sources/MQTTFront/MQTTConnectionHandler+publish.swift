@@ -64,8 +64,38 @@ extension MQTTConnectionHandler {
             }
         }
         guard let ticket = publish.ticket else { return }
-        if publish.view.qos == .exactlyOnce, let inbox {
-            front.gatherer.put(SessionKey.received(publish.view.packetIdentifier), of: inbox.id, with: token)
+        note(ticket, publish.view.qos, publish.view.packetIdentifier, token)
+    }
+
+    /// Messages that differ only in their payloads from the one before are taken one after the other, without looking at
+    /// everything again.
+    func takePlain(_ bytes: UnsafeRawBufferPointer, _ position: inout Int, now: Int64) {
+        guard let session, !filters.hasNoLocal else { return }
+        let address = front.lastAddress
+        guard address.generation == session.topics.generation, let partition = address.partition else { return }
+        address.name.withUnsafeBytes { name in
+            var record = RecordFields()
+            record.routingKey = address.routingKey.map { name.slice($0) }
+            record.hasAbsoluteName = address.isAbsolute
+            while position < bytes.count {
+                let rest = bytes.slice(position..<bytes.count)
+                guard let publish = machine.receivedPlainPublish(rest, topic: name, nowMilliseconds: now) else { return }
+                position += publish.totalLength
+                record.body = rest.slice(publish.payloadRange)
+                record.deliveryClass = publish.qos.deliveryClass
+                record.isRetained = publish.isRetained
+                let token = front.gatherer.add(record, to: partition, session: session)
+                guard publish.qos != .atMostOnce else { continue }
+                note(publish.ticket, publish.qos, publish.packetIdentifier, token)
+            }
+        }
+    }
+
+    /// A message is in the append with this token.
+    @inline(__always)
+    private func note(_ ticket: UInt64, _ qos: QoS, _ packetIdentifier: UInt16, _ token: UInt64) {
+        if qos == .exactlyOnce, let inbox {
+            front.gatherer.put(SessionKey.received(packetIdentifier), of: inbox.id, with: token)
         }
         if let last = stored.last, last.token == token, last.tickets.upperBound == ticket {
             stored[stored.count - 1].tickets = last.tickets.lowerBound..<ticket + 1

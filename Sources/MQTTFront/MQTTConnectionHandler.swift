@@ -46,6 +46,9 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     /// What is to be written at the end of this tick.
     @exclusivity(unchecked)
     var output: ByteBuffer?
+    /// The front writes the output at the end of the tick.
+    @exclusivity(unchecked)
+    private var isWriteDue = false
     private var isLingering = false
     private var isReadingPaused = false
 
@@ -129,6 +132,17 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         front.gatherer.flushIfNeeded(session)
         flushSettlements()
         if !version.hasProperties, machine.isInboundWindowFull { setReading(false) }
+        // A farewell is to be written before the connection is closed.
+        if isLingering { return writeOutput() }
+        // Behind the round, which mostly brings more.
+        guard let output, output.readableBytes > 0, !isWriteDue else { return }
+        isWriteDue = true
+        front.writeLater(self)
+    }
+
+    /// The end of the tick, and of its round.
+    func writeDue() {
+        isWriteDue = false
         writeOutput()
     }
 
@@ -141,7 +155,9 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if case ChannelEvent.inputClosed? = event as? ChannelEvent { context.close(promise: nil) }
+        guard case ChannelEvent.inputClosed? = event as? ChannelEvent else { return }
+        writeOutput()
+        context.close(promise: nil)
     }
 
     // MARK: Framing
@@ -210,6 +226,10 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         defer { putOutput(output) }
         var position = 0
         while position < bytes.count {
+            if bytes[position] >> 4 == PacketType.publish.rawValue, isConnected {
+                takePlain(bytes, &position, now: now)
+                if position == bytes.count { break }
+            }
             let rest = bytes.slice(position..<bytes.count)
             switch machine.nextPacket(rest, output: &output) {
             case .packet(let header):

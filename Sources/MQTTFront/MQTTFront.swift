@@ -3,6 +3,7 @@ package import Logging
 internal import MQTTProtocol
 internal import MessageModel
 package import NIOCore
+internal import StorageService
 
 /// What the MQTT connections of one event loop share.
 package final class MQTTFront {
@@ -39,9 +40,14 @@ package final class MQTTFront {
     private var nextClientNumber: UInt64 = 0
     private let clientNumberPrefix: String
     private var lastToken: UInt64 = 0
-    /// A buffer that is not in use: most ticks need one at a time.
+    /// Buffers that are not in use, and what they hold together: a tick needs one for each connection that it writes to.
     @exclusivity(unchecked)
-    private var spareBuffer: ByteBuffer?
+    private var spareBuffers: [ByteBuffer] = []
+    @exclusivity(unchecked)
+    private var spareBytes = 0
+    /// Whose output is written at the end of this tick.
+    private var due: [MQTTConnectionHandler] = []
+    private var isWriteScheduled = false
 
     package init(gateway: Gateway, options: MQTTFrontOptions, eventLoop: any EventLoop, logger: Logger) {
         self.gateway = gateway
@@ -133,18 +139,43 @@ package final class MQTTFront {
         if deadlines.isEmpty { isTicking = false } else { scheduleTick() }
     }
 
-    // MARK: Buffers
+    // MARK: Output
+
+    /// Writes a connection's output once everything is done that this tick of the event loop brings.
+    func writeLater(_ handler: MQTTConnectionHandler) {
+        due.append(handler)
+        guard !isWriteScheduled else { return }
+        isWriteScheduled = true
+        eventLoop.assumeIsolated().execute { self.writeDue(canWait: true) }
+    }
+
+    private func writeDue(canWait: Bool) {
+        if canWait, gateway.storage.isRoundDue {
+            // It was asked for after this: it brings more to write.
+            return eventLoop.assumeIsolated().execute { self.writeDue(canWait: false) }
+        }
+        isWriteScheduled = false
+        let handlers = due
+        due.removeAll(keepingCapacity: true)
+        for handler in handlers { handler.writeDue() }
+    }
 
     func takeBuffer() -> ByteBuffer {
-        guard var buffer = spareBuffer.take() else { return ByteBufferAllocator().buffer(capacity: 1_024) }
+        guard var buffer = spareBuffers.popLast() else { return ByteBufferAllocator().buffer(capacity: 1_024) }
+        spareBytes -= buffer.capacity
         buffer.clear()
         return buffer
     }
 
     /// Gives a buffer back once it was written; kept only where it is of ordinary size.
     func putBuffer(_ buffer: ByteBuffer) {
-        if buffer.capacity <= 256 << 10 { spareBuffer = buffer }
+        let size = buffer.capacity
+        guard size <= 256 << 10, spareBytes + size <= Self.keptBytes else { return }
+        spareBuffers.append(buffer)
+        spareBytes += size
     }
+
+    private static let keptBytes = 4 << 20
 }
 
 /// The last name that was resolved: publishers repeat themselves.

@@ -10,6 +10,9 @@ struct SharedEncodings {
         var packet = ByteBuffer()
         /// Nil where the message is longer than MQTT can say.
         var encoded: EncodedPublish?
+        /// Several messages without properties, known by the serial of the first.
+        var run = PublishRun()
+        var runSerial: UInt64 = 0
     }
 
     private var forms = Array(repeating: Form(), count: 18)
@@ -35,7 +38,55 @@ struct SharedEncodings {
     func holds(_ serial: UInt64, at place: Int) -> Bool { forms[place].serial == serial }
 }
 
+extension RoutedRun {
+    /// Where the messages end that differ only in their payloads; the place itself where its message has properties.
+    @inline(__always)
+    func endOfPlain(from start: Int) -> Int {
+        var end = start
+        let first = records[start].flags
+        while end < records.count, records[end].properties.isEmpty, records[end].flags == first { end += 1 }
+        return end
+    }
+}
+
 extension MQTTFront {
+    /// Sees to it that the run of a form holds a part of a routed one.
+    /// - Returns: false where MQTT cannot say it.
+    @inline(__always)
+    func encodes(
+        _ routed: RoutedRun,
+        _ range: Range<Int>,
+        version: ProtocolVersion,
+        qos: QoS,
+        isRetained: Bool,
+        at place: Int
+    ) -> Bool {
+        let serial = routed.firstSerial &+ UInt64(range.lowerBound)
+        if encodings[place].runSerial == serial { return encodings[place].run.count == range.count }
+        return encode(routed, range, serial, version: version, qos: qos, isRetained: isRetained, at: place)
+    }
+
+    private func encode(
+        _ routed: RoutedRun,
+        _ range: Range<Int>,
+        _ serial: UInt64,
+        version: ProtocolVersion,
+        qos: QoS,
+        isRetained: Bool,
+        at place: Int
+    ) -> Bool {
+        encodings[place].runSerial = serial
+        return withName(of: routed.records[range.lowerBound], routed.topicName) { name in
+            encodings[place].run.encode(
+                range.count,
+                version: version,
+                qos: qos,
+                isRetained: isRetained,
+                topic: name
+            ) { routed.records[range.lowerBound &+ $0].body }
+        }
+    }
+
     func encode(
         _ message: RoutedMessage,
         version: ProtocolVersion,

@@ -42,7 +42,21 @@ extension UnsafeMutableRawBufferPointer {
 /// Whether two byte sequences are equal.
 @inlinable
 package func bytesEqual(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
-    left.count == right.count && left.elementsEqual(right)
+    let count = left.count
+    guard count == right.count else { return false }
+    guard count >= 8 else { return left.elementsEqual(right) }
+    // Eight at a time; the last eight overlap those before them.
+    var offset = 0
+    while offset < count &- 8 {
+        if left.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+            != right.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+        {
+            return false
+        }
+        offset &+= 8
+    }
+    return left.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+        == right.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
 }
 
 /// Unsigned LEB128, at most ten bytes.

@@ -60,6 +60,7 @@ extension Shard {
         route(view, of: batch, live, output: output)
     }
 
+    /// Messages of one name go on together: who wants them is found once.
     private func route(
         _ view: BatchView,
         of batch: RoutableBatch,
@@ -67,44 +68,104 @@ extension Shard {
         output: any ShardOutput
     ) {
         let appendTime = view.appendTime
-        var found = matches
-        matches = []
-        var ids: [UInt32] = []
+        var run = liveRun
+        liveRun = LiveRun()
         batch.topic.info.nameBytes.withUnsafeBytes { topicName in
             var cursor = view.records
-            while let message = cursor.next() {
-                withName(of: message, topic: topicName) { name in
-                    live.table.match(name, into: &found)
+            while let record = cursor.next() {
+                if run.continues(with: record) {
+                    if !run.targets.isEmpty { run.records.append(record) }
+                    continue
                 }
-                guard !found.isEmpty else { continue }
-                let serial = nextSerial
-                nextSerial += 1
-                var first = 0
-                while first < found.count {
-                    let session = found[first].owner
-                    let isFirst = first == 0
-                    ids.removeAll(keepingCapacity: true)
-                    while first < found.count, found[first].owner == session {
-                        ids.append(found[first].id)
-                        first += 1
-                    }
-                    guard slot(session) != nil else { continue }
-                    ids.withUnsafeBufferPointer { ids in
-                        var routed = RoutedMessage(
+                emit(run, of: batch, topicName, appendTime, output: output)
+                run.begin(record)
+                withName(of: record, topic: topicName) { name in
+                    live.table.match(name, into: &run.targets)
+                }
+                run.isShared = live.table.hasMatchedGroup
+            }
+            emit(run, of: batch, topicName, appendTime, output: output)
+        }
+        run.clear()
+        liveRun = run
+    }
+
+    private func emit(
+        _ run: LiveRun,
+        of batch: RoutableBatch,
+        _ topicName: UnsafeRawBufferPointer,
+        _ appendTime: Timestamp,
+        output: any ShardOutput
+    ) {
+        guard !run.records.isEmpty, !run.targets.isEmpty else { return }
+        let serial = nextSerial
+        nextSerial += UInt64(run.records.count)
+        run.records.withUnsafeBufferPointer { records in
+            var ids = routedIDs
+            routedIDs = []
+            defer { routedIDs = ids }
+            var first = 0
+            while first < run.targets.count {
+                let session = run.targets[first].owner
+                let isFirst = first == 0
+                ids.removeAll(keepingCapacity: true)
+                while first < run.targets.count, run.targets[first].owner == session {
+                    ids.append(run.targets[first].id)
+                    first += 1
+                }
+                guard slot(session) != nil else { continue }
+                ids.withUnsafeBufferPointer { ids in
+                    output.messagesRouted(
+                        session: session,
+                        RoutedRun(
                             topic: batch.topic.info.id,
                             topicName: topicName,
-                            record: message,
+                            records: records,
                             appendTime: appendTime,
                             filters: ids,
                             isOwn: session == batch.session,
-                            serial: serial
+                            firstSerial: serial,
+                            isAlone: isFirst && first == run.targets.count
                         )
-                        routed.isAlone = isFirst && first == found.count
-                        output.messageRouted(session: session, routed)
-                    }
+                    )
                 }
             }
         }
-        matches = found
+    }
+}
+
+/// Records of one name that follow each other, and who wants them.
+struct LiveRun {
+    var records: [RecordView] = []
+    var targets: [RoutingTarget] = []
+    /// A member of a group was chosen: the next message goes to another.
+    var isShared = false
+    private var name: RecordView?
+
+    /// What is gathered before it goes on.
+    private static let limit = 256
+
+    mutating func begin(_ record: RecordView) {
+        records.removeAll(keepingCapacity: true)
+        records.append(record)
+        name = record
+    }
+
+    /// Whether a record goes to the same targets.
+    @inline(__always)
+    func continues(with record: RecordView) -> Bool {
+        guard let name, !isShared, records.count < Self.limit, name.hasAbsoluteName == record.hasAbsoluteName else {
+            return false
+        }
+        switch (name.routingKey, record.routingKey) {
+        case (nil, nil): return true
+        case (let left?, let right?): return bytesEqual(left, right)
+        case (nil, _?), (_?, nil): return false
+        }
+    }
+
+    mutating func clear() {
+        records.removeAll(keepingCapacity: true)
+        name = nil
     }
 }

@@ -38,7 +38,9 @@ package final class Shard {
     /// The end of the last record whose messages live filters get when it is durable.
     var unroutedEnd: UInt64 = 0
     @exclusivity(unchecked)
-    var matches: [RoutingTarget] = []
+    var liveRun = LiveRun()
+    @exclusivity(unchecked)
+    var routedIDs: [UInt32] = []
     @exclusivity(unchecked)
     var nextSerial: UInt64 = 1
 

@@ -6,10 +6,16 @@ package import MessageModel
 package protocol StorageService: AnyObject {
     /// Which topic a name belongs to: kept up to date by the service, read without a request.
     var topics: TopicDirectory { get }
+    /// Something was asked for, and the round that does it is still to come in this tick of the event loop.
+    var isRoundDue: Bool { get }
 
     /// Opens a session for one connection (or another owner of requests).
     /// - Parameter delegate: told of everything that happens for this session; held until the session is closed.
     func openSession(tenant: TenantID, delegate: any StorageSessionDelegate) -> any StorageSession
+}
+
+extension StorageService {
+    package var isRoundDue: Bool { false }
 }
 
 /// One owner of requests. Results come to its delegate, in the order in which they complete, never from inside the call
@@ -83,6 +89,8 @@ package protocol StorageSessionDelegate: AnyObject {
     func batchDelivered(_ delivery: BatchDelivery)
     /// One message for this session's live filters; called once a message, whatever the number of filters that match.
     func messageRouted(_ message: RoutedMessage)
+    /// Several such messages of one name at a time. Who does not take them together gets them one by one.
+    func messagesRouted(_ run: RoutedRun)
     /// A consumer of a subscription with one active consumer: whether it is this one.
     func consumerChanged(attachment: UInt32, isActive: Bool)
     /// A transaction of an owner that this session answers for is open for too long: to be committed or rolled back.
@@ -95,6 +103,9 @@ package protocol StorageSessionDelegate: AnyObject {
 }
 
 extension StorageSessionDelegate {
+    package func messagesRouted(_ run: RoutedRun) {
+        for index in run.records.indices { messageRouted(run[index]) }
+    }
     package func consumerChanged(attachment: UInt32, isActive: Bool) {}
     package func transactionNeedsResolution(_ transaction: TransactionID, owner: String) {}
 }
@@ -270,5 +281,55 @@ package struct RoutedMessage {
         self.filters = filters
         self.isOwn = isOwn
         self.serial = serial
+    }
+}
+
+/// Messages of one name that follow each other in a batch, for the same live filters.
+package struct RoutedRun {
+    package var topic: TopicID
+    /// As in `RoutedMessage`; the name that it gives with one of the records is that of all.
+    package var topicName: UnsafeRawBufferPointer
+    /// At least one.
+    package var records: UnsafeBufferPointer<RecordView>
+    package var appendTime: Timestamp
+    package var filters: UnsafeBufferPointer<UInt32>
+    package var isOwn: Bool
+    /// The serial of the first; the others count up from it.
+    package var firstSerial: UInt64
+    package var isAlone: Bool
+
+    package init(
+        topic: TopicID,
+        topicName: UnsafeRawBufferPointer,
+        records: UnsafeBufferPointer<RecordView>,
+        appendTime: Timestamp,
+        filters: UnsafeBufferPointer<UInt32>,
+        isOwn: Bool,
+        firstSerial: UInt64,
+        isAlone: Bool
+    ) {
+        self.topic = topic
+        self.topicName = topicName
+        self.records = records
+        self.appendTime = appendTime
+        self.filters = filters
+        self.isOwn = isOwn
+        self.firstSerial = firstSerial
+        self.isAlone = isAlone
+    }
+
+    /// One of them by itself.
+    package subscript(index: Int) -> RoutedMessage {
+        var message = RoutedMessage(
+            topic: topic,
+            topicName: topicName,
+            record: records[index],
+            appendTime: appendTime,
+            filters: filters,
+            isOwn: isOwn,
+            serial: firstSerial &+ UInt64(index)
+        )
+        message.isAlone = isAlone
+        return message
     }
 }

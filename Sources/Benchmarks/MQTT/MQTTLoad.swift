@@ -11,11 +11,11 @@ struct MQTTShape: Sendable {
     /// Messages of one publisher that are not yet acknowledged and delivered to everyone, at most.
     var window: Int
 
-    static let all = [
-        MQTTShape(name: "1:1", topics: 1, subscribersPerTopic: 1, window: 256),
-        MQTTShape(name: "10:10", topics: 10, subscribersPerTopic: 1, window: 64),
-        MQTTShape(name: "1:100", topics: 1, subscribersPerTopic: 100, window: 4),
-    ]
+    static let onePair = MQTTShape(name: "1:1", topics: 1, subscribersPerTopic: 1, window: 256)
+    static let tenPairs = MQTTShape(name: "10:10", topics: 10, subscribersPerTopic: 1, window: 64)
+    static let hundredPairs = MQTTShape(name: "100:100", topics: 100, subscribersPerTopic: 1, window: 16)
+    static let toHundred = MQTTShape(name: "1:100", topics: 1, subscribersPerTopic: 100, window: 4)
+    static let toThousand = MQTTShape(name: "1:1000", topics: 1, subscribersPerTopic: 1_000, window: 4)
 }
 
 /// A closed loop of publishers and subscribers on one event loop: a publisher sends as soon as its window has room, so

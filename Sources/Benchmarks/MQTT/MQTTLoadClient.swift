@@ -97,9 +97,10 @@ final class MQTTLoadClient: ChannelInboundHandler {
         guard let load, case .subscriber(let publisher) = role else { return }
         let packet = try PublishView.decode(header, bytes, context: decoding)
         let payload = UnsafeRawBufferPointer(rebasing: bytes[packet.payloadRange])
-        if packet.qos == .atLeastOnce {
-            AcknowledgementPacket(type: .puback, packetIdentifier: packet.packetIdentifier)
-                .encode(into: &out, version: .v3_1_1)
+        switch packet.qos {
+        case .atMostOnce: break
+        case .atLeastOnce: answer(.puback, packet.packetIdentifier)
+        case .exactlyOnce: answer(.pubrec, packet.packetIdentifier)
         }
         guard payload.count >= 20 else {
             load.faults += 1
@@ -130,10 +131,20 @@ final class MQTTLoadClient: ChannelInboundHandler {
             try subscribe(Array(topic.utf8))
         case (.suback, _):
             becomeReady()
-        case (.acknowledgement(let acknowledgement), .publisher(let publisher)):
-            publisher.received(acknowledgement: acknowledgement.packetIdentifier)
+        case (.acknowledgement(let acknowledgement), _):
+            switch (acknowledgement.type, role) {
+            case (.puback, .publisher(let publisher)), (.pubcomp, .publisher(let publisher)):
+                publisher.received(acknowledgement: acknowledgement.packetIdentifier)
+            case (.pubrec, _): answer(.pubrel, acknowledgement.packetIdentifier)
+            case (.pubrel, _): answer(.pubcomp, acknowledgement.packetIdentifier)
+            default: break
+            }
         default: break
         }
+    }
+
+    private func answer(_ type: PacketType, _ identifier: UInt16) {
+        AcknowledgementPacket(type: type, packetIdentifier: identifier).encode(into: &out, version: .v3_1_1)
     }
 
     private func subscribe(_ topic: [UInt8]) throws {

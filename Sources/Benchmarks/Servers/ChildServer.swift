@@ -28,7 +28,8 @@ final class ChildServer {
     }
 
     /// Starts the `sluice` that was built beside this program, or the one given.
-    static func sluice(_ options: ServerOptions) throws -> ChildServer {
+    /// - Parameter settings: as `--set` takes them.
+    static func sluice(_ options: ServerOptions, settings: [String] = []) throws -> ChildServer {
         let directory = try makeDirectory(options)
         let process = try ChildProcess(
             options.sluiceURL.path,
@@ -36,7 +37,7 @@ final class ChildServer {
                 "serve", "--data-dir", directory.appendingPathComponent("data").path, "--set",
                 "native.listen=127.0.0.1:0", "--set", "mqtt.listen=127.0.0.1:0", "--set", "http.enabled=false", "--set",
                 "log.level=warning",
-            ]
+            ] + settings.flatMap { ["--set", $0] }
         )
         var ports: [String: Int] = [:]
         var lines = LineReader(process)
@@ -90,12 +91,20 @@ final class ChildServer {
         return directory
     }
 
-    private static func address(_ port: Int) -> sockaddr_in {
+    private static func address(_ port: Int, host: UInt32 = 0x7F00_0001) -> sockaddr_in {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = UInt16(port).bigEndian
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        address.sin_addr.s_addr = host.bigEndian
         return address
+    }
+
+    /// Calls with an address as the system wants it.
+    static func withAddress<Result>(_ port: Int, host: UInt32, _ body: (UnsafePointer<sockaddr>) -> Result) -> Result {
+        var address = address(port, host: host)
+        return withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1, body)
+        }
     }
 
     /// A port that was free a moment ago.

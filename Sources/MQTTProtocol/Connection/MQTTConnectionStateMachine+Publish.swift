@@ -61,10 +61,10 @@ extension MQTTConnectionStateMachine {
     }
 
     /// Messages that count towards the receive maximum: from PUBLISH to PUBACK, or to PUBCOMP (MQTT 5.0 §4.9).
-    private var inboundCount: Int { pending.count &+ exchanges.count &- exchanges.storingCount }
+    var inboundCount: Int { pending.count &+ exchanges.count &- exchanges.storingCount }
 
     /// A 3.x client knows no receive maximum; it cannot have more messages open than there are identifiers.
-    private var inboundLimit: Int {
+    var inboundLimit: Int {
         version.hasProperties ? Int(options.receiveMaximum) : Int(UInt16.max)
     }
 

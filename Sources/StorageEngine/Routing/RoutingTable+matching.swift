@@ -28,6 +28,9 @@ extension RoutingTable {
         match(name, into: &found) { _ in true }
     }
 
+    /// Whether the last match chose a member of a group.
+    package var hasMatchedGroup: Bool { !scratch.groups.isEmpty }
+
     /// As above; of a group it takes a member that is available, where there is one.
     /// - Parameter isAvailable: whether this owner can have the message now. Asked for members of groups only.
     package mutating func match(
