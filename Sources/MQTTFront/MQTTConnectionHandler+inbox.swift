@@ -38,7 +38,7 @@ extension MQTTConnectionHandler {
         let bytes = max(1, delivery.batch.byteCount * messages / max(1, delivery.batch.recordCount))
         sources[delivery.attachment]?.messages += messages
         sources[delivery.attachment]?.bytes += bytes
-        let topic = session.topics.topic(delivery.partition.topic)
+        let topicName = session.topics.name(of: delivery.partition.topic)
         var range = 0
         var cursor = delivery.batch.records
         while range < delivery.ranges.count, let record = cursor.next() {
@@ -50,12 +50,12 @@ extension MQTTConnectionHandler {
                 sequence: lease.firstSequence + UInt64(index - first.first),
                 isAgain: lease.attempt > 1
             )
-            guard topic != nil || record.hasAbsoluteName else {
-                // Its topic is gone, and its name with it.
+            guard !topicName.isEmpty || record.hasAbsoluteName else {
+                // What its topic was is damaged, and its name with it.
                 settle(leased)
                 continue
             }
-            (topic?.nameBytes ?? []).withUnsafeBytes { topicName in
+            topicName.withUnsafeBytes { topicName in
                 front.withName(of: record, topicName) { deliver(record, $0, leased) }
             }
         }

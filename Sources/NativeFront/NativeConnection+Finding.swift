@@ -101,7 +101,7 @@ extension NativeConnection {
             if let name { buffer.writeBytes16(name) }
             WireFound.write(
                 topic: message.partition.topic.rawValue,
-                topicName: gatewaySession?.topics.topic(message.partition.topic)?.name ?? "",
+                topicName: nameOfTopic(message.partition.topic),
                 partition: message.partition.index,
                 offset: message.offset,
                 record: message.record,

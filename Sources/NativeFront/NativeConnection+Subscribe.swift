@@ -307,10 +307,15 @@ extension NativeConnection {
     }
 
     private func nameTopic(_ id: TopicID, _ handle: UInt32) {
-        let name = gatewaySession?.topics.topic(id)?.name ?? ""
+        let name = nameOfTopic(id)
         out.writeFrame(FrameHeader(.push, .topicNamed, handle: handle)) {
             TopicNamedBody(topic: id.rawValue, name: name).write(to: &$0)
         }
+    }
+
+    /// Also of one that was deleted while messages of it wait in inboxes.
+    func nameOfTopic(_ id: TopicID) -> String {
+        String(decoding: gatewaySession?.topics.name(of: id) ?? [], as: UTF8.self)
     }
 
     func attachmentDone(_ handle: UInt32, _ error: SluiceError) {

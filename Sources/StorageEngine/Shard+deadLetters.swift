@@ -98,12 +98,8 @@ extension Shard {
                 finish(part, of: lane, subscription)
                 return
             }
-            let origin = state.topics[place.partition.topic]
-            let letters = DeadLetters(
-                subscription: subscription.name,
-                topic: origin?.info.nameBytes ?? [],
-                place: place
-            )
+            let origin = state.topicName(place.partition.topic)
+            let letters = DeadLetters(subscription: subscription.name, topic: origin, place: place)
             var changes = DeliveryJournal()
             if subscription.isLogged { changes.append(.done(part), to: lane.key) }
             let id = PartitionID(topic: topic.info.id, index: 0)

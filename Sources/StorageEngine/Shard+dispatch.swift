@@ -416,7 +416,7 @@ extension Shard {
         }
         let room = scope.isFresh && !scope.isTaken ? lane.room(rules) : .max
         let waiting = lane.delivery.gate.waitingCount
-        let topicName = state.topics[scope.place.partition.topic]?.info.nameBytes ?? []
+        let topicName = state.topicName(scope.place.partition.topic)
         while let record = cursor.next() {
             let index = cursor.index - 1
             guard index >= scope.index(scope.part.lowerBound) else { continue }

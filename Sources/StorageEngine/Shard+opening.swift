@@ -32,6 +32,7 @@ extension Shard {
             throw SluiceError(.storageUnavailable, "the log cannot be read: \(error.description)")
         }
         state.beginLife()
+        state.forgetNames(before: result.segments.first?.base ?? 0)
         restoreHeaders(of: result.segments, device: device, identity: options.logIdentity)
         // Segments that hold nothing of this log are made anew when they are needed.
         let newest = result.segments.last

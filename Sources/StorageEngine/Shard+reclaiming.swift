@@ -339,6 +339,7 @@ extension Shard {
         }
         for name in checkpoint.unusedFiles { device.removeFile(name) }
         log.remove(checkpoint.free)
+        state.forgetNames(before: log.segments[0].base)
         for segment in checkpoint.free { reclaiming.evacuated[segment] = nil }
         reclaiming.stage = .idle
         reclaiming.hasMore = true

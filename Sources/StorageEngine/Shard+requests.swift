@@ -237,7 +237,7 @@ extension Shard {
         for subscription in state.subscriptions.values where subscription.topic === topic {
             endConsumers(of: subscription, SluiceError(.topicNotFound, "topic '\(name)' was deleted"))
         }
-        state.applyTopicDeleted(topic.info.id)
+        state.applyTopicDeleted(topic.info.id, end: log.end)
         for slot in sessions where slot.isOpen {
             for attachment in slot.attachments.values where attachment.topic === topic {
                 end(attachment, SluiceError(.topicNotFound, "topic '\(name)' was deleted"))

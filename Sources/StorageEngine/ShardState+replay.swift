@@ -16,7 +16,7 @@ extension ShardState {
             applyTopicCreated(definition)
         case .topicDeleted:
             guard let id = reader.read32() else { return false }
-            applyTopicDeleted(TopicID(rawValue: id))
+            applyTopicDeleted(TopicID(rawValue: id), end: record.position + UInt64(record.bytes.count))
         case .subscriptionCreated:
             guard let definition = SubscriptionDefinition(from: &reader) else { return false }
             applySubscriptionCreated(definition)
@@ -158,7 +158,8 @@ extension ShardState {
         files.noteCopy(part.key, copy, isLast: part.isLast)
     }
 
-    func apply(_ moved: MovedRecord, position: UInt64, recordBytes: Int, segment: UInt64) {
+    mutating func apply(_ moved: MovedRecord, position: UInt64, recordBytes: Int, segment: UInt64) {
+        former.moved(moved.topic, until: position + UInt64(recordBytes))
         let home = Relocations.Home(position: position, recordBytes: UInt32(recordBytes), segment: segment)
         relocations.insert(moved.position, origin: moved.originSegment, base: moved.originBase, home: home)
     }

@@ -11,6 +11,8 @@ struct ShardState {
     /// The tenants' topics by name and capture; shared with the owner of the shard.
     let directory: TopicDirectory
     var topics: [TopicID: TopicState] = [:]
+    /// Topics that were deleted, and whose messages may wait in inboxes.
+    var former = FormerTopics()
     var subscriptions = SubscriptionTable()
     var subscriptionsByName: [SubscriptionKey: Subscription] = [:]
     /// The bindings of each tenant's inboxes: owners are subscriptions, ids those of their bindings.
@@ -378,8 +380,10 @@ struct ShardState {
         return topic
     }
 
-    mutating func applyTopicDeleted(_ id: TopicID) {
+    /// - Parameter end: that of the record that says so.
+    mutating func applyTopicDeleted(_ id: TopicID, end: UInt64) {
         guard let topic = topics.removeValue(forKey: id) else { return }
+        keepName(of: topic, until: end)
         directory.remove(id, tenant: topic.tenant)
         for partition in topic.partitions {
             partition.isDeleted = true

@@ -38,12 +38,16 @@ package final class TopicDirectory {
 
     private var tenants: [TenantID: Tenant] = [:]
     private var byID: [TopicID: TopicInfo] = [:]
+    private var former: [TopicID: TopicInfo] = [:]
     /// Grows with each change: what was resolved before a change may be looked up again.
     package private(set) var generation: UInt64 = 0
 
     package init() {}
 
     package func topic(_ id: TopicID) -> TopicInfo? { byID[id] }
+
+    /// The name of a topic, also of one that was deleted while messages of it wait in inboxes; empty where it is not known.
+    package func name(of id: TopicID) -> [UInt8] { (byID[id] ?? former[id])?.nameBytes ?? [] }
 
     package func topic(named name: String, tenant: TenantID) -> TopicInfo? { tenants[tenant]?.byName[name] }
 
@@ -88,6 +92,11 @@ package final class TopicDirectory {
             tenants[tenant]?.captures.remove(prefix, includesSubtree: includesSubtree)
         }
     }
+
+    /// A topic that was removed is still to be named: it has no partitions and captures any more.
+    package func insertFormer(_ topic: TopicInfo) { former[topic.id] = topic }
+
+    package func removeFormer(_ id: TopicID) { former[id] = nil }
 
     /// The names of a tenant's topics in order.
     package func names(tenant: TenantID) -> [String] { (tenants[tenant]?.byName.keys).map { $0.sorted() } ?? [] }

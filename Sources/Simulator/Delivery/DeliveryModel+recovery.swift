@@ -146,6 +146,13 @@ extension DeliveryModel {
         where waiting[message] == nil && wasLetGo(message, found) && messages[message].seenAt <= stamp {
             verifyMissing(message, in: subscription, found, stamp, isCrash: isCrash)
         }
+        // What was routed to an inbox stays there when its topic goes.
+        for message in subscription.entries.keys
+        where subscription.isInbox && waiting[message] == nil && found.published[message] == nil
+            && messages[message].seenAt <= stamp && topics[batches[messages[message].batch].topic].endingAt <= stamp
+        {
+            verifyMissing(message, in: subscription, found, stamp, isCrash: isCrash)
+        }
     }
 
     /// It was published before `stamp`, or when it was sent.

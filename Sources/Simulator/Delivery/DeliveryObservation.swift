@@ -216,8 +216,7 @@ extension DeliverySimulation {
             let sequence = story["dead-letter-offset"].flatMap({ UInt64($0) })
         else { return model.fail("\(model.text(message)) is a dead letter without a story: \(story)") }
         model.check(
-            story["dead-letter-name"] == String(decoding: model.messages[message].name, as: UTF8.self)
-                || model.topics[model.batches[model.messages[message].batch].topic].isEnding,
+            story["dead-letter-name"] == String(decoding: model.messages[message].name, as: UTF8.self),
             "\(model.text(message)) died under the name \(story["dead-letter-name"] ?? "")"
         )
         found.deadLetters.append(

@@ -177,8 +177,7 @@ extension DeliveryModel {
             subscription.entries[message]?.done = Moment(serial: serial, stamp: stamp)
             let isSpent = subscription.limitsOfAttempts.contains { $0 > 0 && entry.failed >= $0 }
             check(
-                entry.isVague || isDroppable(message, subscription) || isSpent || entry.deadLetters > 0
-                    || topics[batches[messages[message].batch].topic].isEnding,
+                entry.isVague || isDroppable(message, subscription) || isSpent || entry.deadLetters > 0,
                 "\(text(message)) is not in \(subscription.name) any more, and was not accepted: \(entry.state)"
             )
         }

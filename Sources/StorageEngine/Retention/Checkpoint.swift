@@ -47,6 +47,9 @@ struct MovedRecord {
     var kind: LogRecord.Kind
     var payload: UnsafeRawBufferPointer
 
+    /// That of its batch: records of both kinds begin with it.
+    var topic: TopicID { TopicID(rawValue: payload.count >= 4 ? payload.load32(0) : 0) }
+
     func write(_ target: UnsafeMutableRawBufferPointer) {
         target.store64(position, at: 0)
         target.store64(originSegment, at: 8)

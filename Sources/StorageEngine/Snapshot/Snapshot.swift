@@ -9,7 +9,9 @@ internal import StorageService
 /// the next ids of topics and subscriptions, and the topics with their partitions' indexes, the subscriptions and the
 /// producers, as `encode` writes them. Derived from the log.
 enum Snapshot {
-    static let version: UInt32 = 5
+    static let version: UInt32 = 6
+    /// The oldest that is read. It has no names of former topics.
+    private static let oldestVersion: UInt32 = 5
     static let headerBytes = 32
     static let prefix = "snapshot-"
     /// "SLUICESN" in ASCII.
@@ -66,6 +68,7 @@ enum Snapshot {
         }
         state.encodeTraces(to: &writer)
         state.encodeSessionStates(to: &writer)
+        state.former.encode(to: &writer)
         var bytes = writer.bytes
         bytes.withUnsafeMutableBytes { file in
             file.store32(checksum(UnsafeRawBufferPointer(file), identity: identity), at: 12)
@@ -180,13 +183,17 @@ enum Snapshot {
         bytes.withUnsafeBytes { file in
             guard file.count >= headerBytes, file.load64(0) == magic else { return .unusable }
             guard checksum(file, identity: options.logIdentity) == file.load32(12) else { return .unusable }
-            guard file.load32(8) <= version else { return .newerVersion(file.load32(8)) }
-            guard file.load32(8) == version else { return .unusable }
+            let written = file.load32(8)
+            guard written <= version else { return .newerVersion(written) }
+            guard written >= oldestVersion else { return .unusable }
             var state = ShardState(options: options)
             var reader = ByteReader(file.slice(headerBytes..<file.count))
-            guard decode(&state, from: &reader) != nil, reader.remaining == 0 else {
-                return .unusable
+            guard decode(&state, from: &reader) != nil else { return .unusable }
+            if written > oldestVersion {
+                guard let former = FormerTopics(from: &reader) else { return .unusable }
+                state.restore(former)
             }
+            guard reader.remaining == 0 else { return .unusable }
             return .read(state, position: file.load64(16), isClean: file.load32(24) & isCleanFlag != 0)
         }
     }
