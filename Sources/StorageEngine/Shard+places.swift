@@ -50,7 +50,10 @@ extension Shard {
         let lanes = subscription.lanes.compactMap { $0 }
         switch target {
         case .first: try move(subscription, lanes.map { ($0.key.lane, $0.sequence.firstOffset) }, session, token)
-        case .next: try move(subscription, lanes.map { ($0.key.lane, $0.sequence.visibleOffset) }, session, token)
+        case .next:
+            // A full inbox lets go of messages that nobody sees yet: those do not come back.
+            let ends = lanes.map { ($0.key.lane, max($0.sequence.visibleOffset, $0.sequence.firstOffset)) }
+            try move(subscription, ends, session, token)
         case .offset(let partition, let offset):
             guard !subscription.isInbox, let lane = subscription.lane(partition) else {
                 throw .error(SluiceError(.invalidArgument, "'\(name)' has no partition \(partition)"))
@@ -101,7 +104,6 @@ extension Shard {
     ) throws(Refusal) {
         if !places.isEmpty { try change(.seek(places), of: subscription) }
         if let topic = subscription.topic { noteRetention(topic) }
-        for lane in subscription.lanes { lane?.reasons = [:] }
         if let reader = subscription.reader {
             for place in places where Int(place.lane) < reader.readers.count {
                 reader.readers[Int(place.lane)].seek(place.sequence)

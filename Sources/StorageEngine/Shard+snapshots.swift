@@ -73,6 +73,9 @@ extension Shard {
             // What waits for a segment is written before the end is taken, or refused.
             guard deferred.isEmpty else { return }
             if snapshotWork.isRefused {
+                // What was settled and is not in a snapshot is to be in the log.
+                let isGivenUp = snapshotWork.refusals > Self.refusalsWhileClosing
+                guard isGivenUp || flushJournalForSnapshot(now: now) else { return }
                 log.wantDurable()
                 log.flush(writesNow: false)
                 snapshotWork.isClosed = log.durable >= log.end
@@ -104,20 +107,7 @@ extension Shard {
         }
         if snapshotWork.isWanted {
             // What the state has must not come a second time with records behind the snapshot.
-            do throws(CommitLog.AppendRefusal) {
-                try flushJournal()
-            } catch {
-                // While closing there may never be room again: it is done without the snapshot.
-                if case .waitsForSegment = error { return }
-                guard snapshotWork.isClosing, retryDeadline == nil else { return }
-                // Settlements that nobody was told of are worth a few attempts.
-                snapshotWork.refusals += 1
-                snapshotWork.isRefused = snapshotWork.refusals > 3 || log.failure != nil
-                if !snapshotWork.isRefused {
-                    retryDeadline = now.advanced(byMicroseconds: options.fullRetryMicroseconds)
-                }
-                return
-            }
+            guard flushJournalForSnapshot(now: now) else { return }
             snapshotWork.isWanted = false
             snapshotWork.spilledBytes = 0
             state.expireTraces()
@@ -134,6 +124,28 @@ extension Shard {
             } else {
                 log.flush(writesNow: false)
             }
+        }
+    }
+
+    /// Settlements that nobody was told of are worth a few attempts.
+    private static let refusalsWhileClosing = 3
+
+    /// - Returns: false where it could not be written, and is tried again, or given up while closing.
+    private func flushJournalForSnapshot(now: Timestamp) -> Bool {
+        do throws(CommitLog.AppendRefusal) {
+            try flushJournal()
+            return true
+        } catch {
+            if case .waitsForSegment = error { return false }
+            // While closing there may never be room again: it is done without the snapshot.
+            guard snapshotWork.isClosing, retryDeadline == nil else { return false }
+            snapshotWork.refusals += 1
+            if snapshotWork.refusals > Self.refusalsWhileClosing {
+                snapshotWork.isRefused = true
+            } else {
+                retryDeadline = now.advanced(byMicroseconds: options.fullRetryMicroseconds)
+            }
+            return false
         }
     }
 

@@ -465,6 +465,7 @@ struct ShardState {
                 guard let lane = subscription.lane(place.lane) else { continue }
                 // What an inbox has done may not be in the log any more.
                 lane.delivery.seek(to: place.sequence, keepsDone: subscription.isInbox, epoch: epoch)
+                lane.reasons = [:]
                 lane.advanced(subscription, files)
             }
         }

@@ -1,4 +1,5 @@
 import MessageModel
+import Simulator
 import StorageService
 import Testing
 
@@ -364,5 +365,44 @@ struct DeliveryTests {
         #expect(got.map(\.body) == (0..<1_500).map { "m\($0)" })
         for message in got { bench.accept(message) }
         #expect(try bench.backlog("s") == 0)
+    }
+
+    @Test("a stop in order writes what was settled, also where side files are refused")
+    func stopWithoutSnapshot() throws {
+        let bench = try DeliveryBench()
+        let topic = try bench.topic("t")
+        try bench.cursor("s", topic)
+        bench.consume("s")
+        bench.publish(topic, "a", "b")
+        for message in bench.take() { bench.accept(message) }
+        bench.disk.faults.writeFile = .always
+        try bench.restart()
+        #expect(try bench.backlog("s") == 0)
+    }
+
+    @Test("a seek in one partition leaves the dying of the others their reasons")
+    func seekBesideDying() throws {
+        let bench = try DeliveryBench()
+        let topic = try bench.topic("t", partitions: 2)
+        try bench.cursor("s", topic) { $0.deadLetterTopic = "dead" }
+        bench.consume("s")
+        bench.publish(topic, [.init("a")], partition: 1)
+        let got = try #require(bench.take().first)
+        bench.shard.settle(
+            session: bench.session,
+            attachment: 1,
+            lane: 1,
+            first: got.sequence,
+            last: got.sequence,
+            .reject(reason: "broken"),
+            token: nil,
+            now: bench.now
+        )
+        bench.ask(.seek(name: "s", .offset(partition: 0, 0)))
+        let dead = try #require(bench.shard.state.topic(named: "dead", tenant: .default)).info.id
+        try bench.cursor("letters", dead)
+        bench.consume("letters", as: 2)
+        #expect(bench.take().map(\.body) == ["a"])
+        #expect(bench.properties["a"]?[DeadLetterProperty.reason] == "broken")
     }
 }
