@@ -33,13 +33,13 @@ struct LogScanner {
 
     /// Reads the segments' headers.
     ///
-    /// A segment without one was only prepared, or its header is damaged. Where its base follows from its neighbours it is
-    /// among the result, and what is in it decides.
+    /// A segment without one was only prepared, or its header is damaged. Where its base follows from its neighbours, or
+    /// from its first record, it is among the result, and what is in it decides.
     static func usedSegments(
         _ device: any LogDevice,
         identity: UInt32
     ) throws(SluiceError) -> [CommitLog.Segment] {
-        var found: [(segment: DeviceSegment, base: UInt64?)] = []
+        var found: [FoundSegment] = []
         let header = UnsafeMutableRawBufferPointer.allocate(byteCount: SegmentHeader.bytes, alignment: 8)
         defer { header.deallocate() }
         do throws(DeviceError) {
@@ -48,10 +48,12 @@ struct LogScanner {
                 let bytes = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(header)[0..<count])
                 let reading = SegmentHeader.read(bytes, number: segment.number, size: segment.size, identity: identity)
                 switch reading {
-                case .absent: found.append((segment, nil))
+                case .absent:
+                    let told = try baseTold(by: segment, device, identity: identity)
+                    found.append(FoundSegment(segment: segment, toldBase: told))
                 case .newerVersion(let version):
                     throw DeviceError(.notFound, "\(version)")
-                case .present(let base): found.append((segment, base))
+                case .present(let base): found.append(FoundSegment(segment: segment, base: base))
                 }
             }
         } catch {
@@ -67,9 +69,42 @@ struct LogScanner {
         return placed(found)
     }
 
-    /// Gives those without a header the base that follows from the segment before or behind them; the log's first
-    /// segment is number zero and begins at zero.
-    private static func placed(_ found: [(segment: DeviceSegment, base: UInt64?)]) -> [CommitLog.Segment] {
+    private struct FoundSegment {
+        var segment: DeviceSegment
+        /// As its header says.
+        var base: UInt64?
+        /// As its first record says, which may be left from an earlier use of the file.
+        var toldBase: UInt64?
+    }
+
+    /// Where a segment begins, by the position of a good record at its beginning; nil where none stands there.
+    private static func baseTold(
+        by segment: DeviceSegment,
+        _ device: any LogDevice,
+        identity: UInt32
+    ) throws(DeviceError) -> UInt64? {
+        guard segment.size >= SegmentHeader.bytes + LogRecord.headerBytes else { return nil }
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: segment.size - SegmentHeader.bytes, alignment: 8)
+        defer { bytes.deallocate() }
+        func read(_ count: Int) throws(DeviceError) -> UnsafeRawBufferPointer {
+            let target = UnsafeMutableRawBufferPointer(rebasing: bytes[0..<count])
+            let read = try device.readNow(segment: segment.number, offset: SegmentHeader.bytes, into: target)
+            return UnsafeRawBufferPointer(rebasing: target[0..<read])
+        }
+        let head = try read(LogRecord.headerBytes)
+        guard head.count == LogRecord.headerBytes else { return nil }
+        let length = Int(head.load32(0))
+        let position = head.load64(8)
+        guard length >= LogRecord.headerBytes, length <= bytes.count, position >= UInt64(SegmentHeader.bytes) else {
+            return nil
+        }
+        let record = LogRecord.View(prefixOf: try read(length), position: position, identity: identity)
+        return record.map { $0.position - UInt64(SegmentHeader.bytes) }
+    }
+
+    /// Gives those without a header the base that follows from the segment before or behind them, or from what is in
+    /// them; the log's first segment is number zero and begins at zero.
+    private static func placed(_ found: [FoundSegment]) -> [CommitLog.Segment] {
         var bases = found.map(\.base)
         for index in found.indices where bases[index] == nil {
             if found[index].segment.number == 0 {
@@ -84,6 +119,17 @@ struct LogScanner {
                 next >= size
             else { continue }
             bases[index] = next - size
+        }
+        for index in found.indices where bases[index] == nil {
+            // What an earlier use left stood further in front.
+            guard let told = found[index].toldBase else { continue }
+            let size = UInt64(found[index].segment.size)
+            let before = found[..<index].indices.last { bases[$0] != nil }
+            let isBehind = before.map { place in
+                bases[place].map { $0 + UInt64(found[place].segment.size) <= told } ?? true
+            }
+            let isInFront = bases[(index + 1)...].lazy.compactMap { $0 }.first.map { told + size <= $0 }
+            if isBehind ?? true, isInFront ?? true { bases[index] = told }
         }
         return zip(found, bases).compactMap { found, base in
             base.map {
