@@ -41,6 +41,8 @@ struct DiskImage: Sendable {
         case .finishedSegment(let number):
             segments[number]?.isReady = true
             if let old = reusing.removeValue(forKey: number) { removed.removeAll { $0.number == old } }
+            // The directory was synced: what had this number before is gone for good.
+            removed.removeAll { $0.number == number }
         case .failedSegment(let number):
             segments[number] = nil
             reusing[number] = nil

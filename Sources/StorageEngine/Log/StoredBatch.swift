@@ -1,4 +1,4 @@
-internal import MessageModel
+package import MessageModel
 
 /// A batch as it stands in the log, in one of the kinds of record that hold one.
 ///
@@ -53,6 +53,8 @@ struct StoredBatch {
 
     init?(_ record: LogRecord.View) { self.init(record.kind, record.payload) }
 
+    init?(_ moved: MovedRecord) { self.init(moved.kind, moved.payload) }
+
     private init?(_ kind: LogRecord.Kind, _ payload: UnsafeRawBufferPointer) {
         switch kind {
         case .batch:
@@ -88,5 +90,14 @@ struct StoredBatch {
         }
         partition = PartitionID(topic: TopicID(rawValue: payload.load32(0)), index: payload.load16(4))
         traits = payload.load16(6)
+    }
+}
+
+extension LogRecord.View {
+    /// The batch of messages that it holds, which were published when they were stored, also where it was moved; nil for
+    /// records of other kinds. For those who look at a log from outside.
+    package var publishedBatch: BatchView? {
+        let stored = kind == .moved ? MovedRecord(payload).flatMap { StoredBatch($0) } : StoredBatch(self)
+        return stored.flatMap { $0.isPublished ? $0.batch : nil }
     }
 }
