@@ -14,6 +14,8 @@ extension DeliveryModel {
         let verdicts = Set(limits.map { counts && $0 > 0 && attempt >= $0 })
         if verdicts.count > 1 { entry.isVague = true }
         if verdicts.contains(true) {
+            // A commit whose answer is on its way may have come before.
+            if entry.isStaged { entry.isVague = true }
             condemn(&entry, "too many attempts", attempt: attempt, of: subscription)
             return
         }
@@ -99,6 +101,21 @@ extension DeliveryModel {
             if owner == 0 { entry.latestHold = max(entry.latestHold, deadline) }
         }
         subscription.entries[message] = entry
+    }
+
+    /// A settlement that may count or not: a message of which nobody knows what became may be held as long as it says.
+    func maySettle(_ settlement: Settlement, _ message: Int, of subscription: ModelSubscription, at time: Timestamp) {
+        var wait: UInt64 = 0
+        switch settlement {
+        case .accept, .reject: return
+        case .extend(let duration): wait = duration
+        case .release(let delay, _):
+            let backoffs = ([subscription.policy] + subscription.pendingPolicies).compactMap(\.backoff)
+            let longest = backoffs.flatMap { backoff in (1...20).map { backoff.delay(afterAttempt: $0) } }.max() ?? 0
+            wait = delay ?? longest * 1_000
+        }
+        guard let entry = subscription.entries[message] else { return }
+        subscription.entries[message]?.latestHold = max(entry.latestHold, tick(time.advanced(byMicroseconds: wait)))
     }
 
     /// Whether a receipt counts now.

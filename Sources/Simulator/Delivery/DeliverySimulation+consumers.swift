@@ -148,16 +148,19 @@ extension DeliverySimulation {
             for (message, entry) in subscription.entries where entry.lane == held.lane {
                 guard let sequence = entry.sequence, sequence >= first, sequence <= last else { continue }
                 if entry.isVague {
+                    model.maySettle(settlement, message, of: subscription, at: scheduler.now)
                     continue
                 }
                 if consumer.isByReceipt, entry.mayBeHeldUntil > model.now, case .waiting = entry.state {
                     // A crash left open whether it is leased to whoever has the receipt.
                     subscription.entries[message]?.isVague = true
+                    model.maySettle(settlement, message, of: subscription, at: scheduler.now)
                 }
                 guard case .leased(consumer.owner, _) = entry.state else { continue }
                 if entry.isStaged {
                     // The commit may have come before it.
                     subscription.entries[message]?.isVague = true
+                    model.maySettle(settlement, message, of: subscription, at: scheduler.now)
                     continue
                 }
                 count(settlement)
@@ -233,6 +236,7 @@ extension DeliverySimulation {
                 )
             } else if verdict == nil {
                 subscription.entries[item.message]?.isVague = true
+                model.maySettle(settlement, item.message, of: subscription, at: scheduler.now)
             } else {
                 report.lateReceipts += 1
             }

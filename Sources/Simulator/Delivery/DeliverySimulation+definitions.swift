@@ -155,7 +155,9 @@ extension DeliverySimulation {
             if subscription.start != nil { subscription.start = seen.lanes.map(\.acknowledged) }
         case .success: model.fail("a seek was answered wrongly")
         case .failure(let error):
-            checkRefusal(error, allows: isMissing(subscription) + [.offsetOutOfRange, .invalidArgument])
+            if checkRefusal(error, allows: isMissing(subscription) + [.offsetOutOfRange, .invalidArgument]) {
+                subscription.start = subscription.startBeforeSeek
+            }
         }
     }
 

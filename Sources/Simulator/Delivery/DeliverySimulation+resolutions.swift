@@ -51,14 +51,18 @@ extension DeliverySimulation {
             model.transactions[index].committedAt = model.stamp
             model.journalIsDurable(before: request.moment)
             let moment = model.moment()
-            for batch in known.batches where model.batches[batch].fate == .durable {
+            // What was for a topic that is deleted is seen by nobody, or by inboxes that got it before.
+            for batch in known.batches
+            where model.batches[batch].fate == .durable && model.topics[model.batches[batch].topic].isUsable {
                 for message in model.batches[batch].messages {
                     model.messages[message].routedTo = min(model.messages[message].routedTo, moment.serial)
                     model.messages[message].seenAt = min(model.messages[message].seenAt, model.stamp)
-                    if model.topics[model.batches[batch].topic].isUsable { model.becameVisible(message) }
+                    model.becameVisible(message)
                 }
             }
-            for staged in known.staged {
+            var settled = Set<[Int]>()
+            // One may have been named more than once.
+            for staged in known.staged where settled.insert([staged.subscription, staged.message]).inserted {
                 let subscription = model.subscriptions[staged.subscription]
                 guard var entry = subscription.entries[staged.message], subscription.isUsable else { continue }
                 if entry.isVague {
@@ -71,7 +75,8 @@ extension DeliverySimulation {
                 }
                 let isRight: Bool
                 switch entry.state {
-                case .leased, .waiting, .delayed: isRight = entry.lease == staged.lease
+                // Where a crash took the records of later leases, an earlier one is the last that is known.
+                case .leased, .waiting, .delayed: isRight = entry.lease == staged.lease || entry.mayHaveLostLease
                 case .done, .dying: isRight = false
                 }
                 // Between its effect and the answer its policy or a seek may have come.

@@ -77,14 +77,8 @@ extension DeliverySimulation {
         guard let shard else { return }
         // A segment that was refused is asked for again first.
         _ = try run { pending.isEmpty && isQuiet && shard.health.acceptsWrites }
-        for subscription in model.subscriptions where subscription.isUsable {
-            if subscription.isPaused || !subscription.pendingPauses.isEmpty {
-                subscription.pendingPauses = []
-                subscription.pendingPauses.append(false)
-                send(.pause(name: subscription.name, isPaused: false), .pause(subscription.number, false))
-            }
-            drain(subscription, shard)
-        }
+        try resumeAll(shard)
+        for subscription in model.subscriptions where subscription.isUsable { drain(subscription, shard) }
         held = []
         acceptAll()
         called()
@@ -104,6 +98,20 @@ extension DeliverySimulation {
             }
         }
         called()
+    }
+
+    /// Ends all pauses. The first to write behind a full disk may still be refused.
+    private func resumeAll(_ shard: Shard) throws(Violation) {
+        for _ in 0..<3 {
+            let paused = model.subscriptions.filter { $0.isUsable && ($0.isPaused || !$0.pendingPauses.isEmpty) }
+            guard !paused.isEmpty else { return }
+            for subscription in paused {
+                subscription.pendingPauses = [false]
+                send(.pause(name: subscription.name, isPaused: false), .pause(subscription.number, false))
+            }
+            called()
+            _ = try run { pending.isEmpty && isQuiet && shard.health.acceptsWrites }
+        }
     }
 
     /// Accepts what a consumer has.

@@ -184,6 +184,7 @@ extension DeliverySimulation {
         }
         subscription.pendingSeeks += 1
         subscription.wasSought = true
+        subscription.startBeforeSeek = subscription.start
         if let start = subscription.start { subscription.start = start.map { _ in 0 } }
         report.seeks += 1
         for message in subscription.entries.keys {

@@ -99,6 +99,8 @@ final class ModelSubscription {
     var endingAt = DeliveryModel.never
     /// Where a cursor subscription began.
     var start: [UInt64]?
+    /// What that was before the last seek was asked for.
+    var startBeforeSeek: [UInt64]?
     var bindings: [Bound] = []
     var isPaused = false
     var pendingPauses: [Bool] = []
