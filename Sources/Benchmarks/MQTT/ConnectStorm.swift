@@ -72,7 +72,13 @@ struct ConnectStorm {
             number &+= 1
             let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
             var late: Int32 = 1
-            setsockopt(descriptor, Int32(IPPROTO_IP), IP_BIND_ADDRESS_NO_PORT, &late, socklen_t(MemoryLayout<Int32>.size))
+            setsockopt(
+                descriptor,
+                Int32(IPPROTO_IP),
+                IP_BIND_ADDRESS_NO_PORT,
+                &late,
+                socklen_t(MemoryLayout<Int32>.size)
+            )
             let isOpen =
                 ChildServer.withAddress(0, host: 0x7F00_0001 + number % 250) {
                     bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0

@@ -53,7 +53,8 @@ struct MQTTCase: Sendable {
 struct MQTTBenchmark: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mqtt",
-        abstract: "CPU of a delivery at each quality of service, to one subscriber and to many; connects; retained messages.",
+        abstract:
+            "CPU of a delivery at each quality of service, to one subscriber and to many; connects; retained messages.",
         discussion: "Cases: \((MQTTCase.all.map(\.key) + MQTTExtra.allCases.map(\.rawValue)).joined(separator: ", "))."
     )
 

@@ -21,7 +21,8 @@ struct RetainedBenchmark {
         }
         let rate = rates.sorted()[rates.count / 2]
         let cost = costs.sorted()[costs.count / 2]
-        return "retained messages stored durably, \(names) names: \(Int(rate)) a second, \(Report.number(cost)) µs of CPU "
+        return
+            "retained messages stored durably, \(names) names: \(Int(rate)) a second, \(Report.number(cost)) µs of CPU "
             + "each, target ≥ 100000: \(rate >= 100_000 ? "met" : "MISSED")"
     }
 
