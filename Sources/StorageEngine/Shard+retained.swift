@@ -32,9 +32,17 @@ extension Shard {
         // What is read is durable when the log is durable so far.
         let end = log.end
         var found: [RetainedMessage] = []
-        let fetch = RecordFetch(page.values.map(\.place.position), readBytes: 4_096) { shard, index, stored in
-            let wanted = page.values[index]
+        // In the order in which they stand: many are in one batch.
+        let values = page.values.sorted { ($0.place.position, $0.place.record) < ($1.place.position, $1.place.record) }
+        var walk = BatchWalk()
+        var walked: UInt64?
+        let fetch = RecordFetch(values.map(\.place.position), readBytes: 4_096) { shard, index, stored in
+            let wanted = values[index]
             guard let stored, stored.partition.topic.rawValue == wanted.place.topic else { return }
+            if walked != wanted.place.position {
+                walked = wanted.place.position
+                walk = BatchWalk()
+            }
             var excerpt: [UInt8] = []
             guard
                 BatchExcerpt.write(
@@ -43,6 +51,7 @@ extension Shard {
                     count: 1,
                     baseOffset: wanted.place.offset,
                     appendTime: Timestamp(rawValue: wanted.place.time),
+                    after: &walk,
                     into: &excerpt
                 )
             else { return }

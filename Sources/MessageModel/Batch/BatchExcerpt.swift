@@ -16,12 +16,36 @@ package enum BatchExcerpt {
         appendTime: Timestamp,
         into buffer: inout [UInt8]
     ) -> Bool {
+        var walk = BatchWalk()
+        return write(
+            batch,
+            first: first,
+            count: count,
+            baseOffset: baseOffset,
+            appendTime: appendTime,
+            after: &walk,
+            into: &buffer
+        )
+    }
+
+    /// As above, for several excerpts of one batch.
+    /// - Parameter walk: how far its records were walked for the excerpt before. One whose records stand behind those does
+    ///   not begin at the first again.
+    package static func write(
+        _ batch: BatchView,
+        first: Int,
+        count: Int,
+        baseOffset: UInt64,
+        appendTime: Timestamp,
+        after walk: inout BatchWalk,
+        into buffer: inout [UInt8]
+    ) -> Bool {
         guard first >= 0, count > 0, first + count <= batch.recordCount else { return false }
         buffer.removeAll(keepingCapacity: true)
         if first == 0, count == batch.recordCount {
             buffer.append(contentsOf: batch.bytes)
         } else {
-            guard let records = batch.bytes(ofRecords: first, count: count) else { return false }
+            guard let records = batch.bytes(ofRecords: first, count: count, after: &walk) else { return false }
             buffer.append(contentsOf: batch.bytes.slice(0..<BatchLayout.headerBytes))
             buffer.append(contentsOf: records)
         }
@@ -83,9 +107,14 @@ package enum BatchExcerpt {
 
 extension BatchView {
     /// The bytes of some records that follow each other; nil where there are not so many.
-    fileprivate func bytes(ofRecords first: Int, count: Int) -> UnsafeRawBufferPointer? {
-        var position = BatchLayout.headerBytes
-        for _ in 0..<first {
+    fileprivate func bytes(
+        ofRecords first: Int,
+        count: Int,
+        after walk: inout BatchWalk
+    ) -> UnsafeRawBufferPointer? {
+        if first < walk.index { walk = BatchWalk() }
+        var position = walk.position
+        for _ in walk.index..<first {
             guard let length = Varint.readLength(bytes, &position) else { return nil }
             position += length
         }
@@ -94,6 +123,22 @@ extension BatchView {
             guard let length = Varint.readLength(bytes, &position) else { return nil }
             position += length
         }
+        walk = BatchWalk(index: first + count, position: position)
         return bytes.slice(start..<position)
+    }
+}
+
+/// A place between the records of one batch.
+package struct BatchWalk: Sendable {
+    /// Of the record behind it.
+    fileprivate var index = 0
+    fileprivate var position = BatchLayout.headerBytes
+
+    /// The place before the first record of a batch.
+    package init() {}
+
+    fileprivate init(index: Int, position: Int) {
+        self.index = index
+        self.position = position
     }
 }

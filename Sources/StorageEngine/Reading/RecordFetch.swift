@@ -13,7 +13,8 @@ final class RecordFetch: ColdClient {
     /// The position that the device was asked for, and that `bytes` are from.
     private var start = UInt64.max
     private var isOutstanding = false
-    /// Called with each record's place in `wanted`, in order; nil for one that cannot be read. Lent.
+    /// Called with each record's place in `wanted`, in order; nil for one that cannot be read. Lent. A record that is wanted
+    /// several times in a row is found and checked once.
     private let visit: (Shard, Int, LogRecord.View?) -> Void
     private let completion: (Shard) -> Void
     /// Called instead of all that where the device fails, which says nothing of a record. Without it such a record is passed
@@ -125,11 +126,14 @@ final class RecordFetch: ColdClient {
 
     private func pass(_ shard: Shard, _ bytes: UnsafeRawBufferPointer?, at position: UInt64) {
         let record = bytes.flatMap { view(of: $0, shard, at: position) }
-        let place = next
-        next += 1
         length = shard.options.coldReadBytes
         isSecondReading = false
-        visit(shard, place, record)
+        let name = wanted[next]
+        repeat {
+            let place = next
+            next += 1
+            visit(shard, place, record)
+        } while next < wanted.count && wanted[next] == name
     }
 
     func received(_ result: Result<[UInt8], DeviceError>, shard: Shard) {
