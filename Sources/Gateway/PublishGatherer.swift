@@ -9,6 +9,12 @@ package final class PublishGatherer {
     private struct Target: Equatable {
         var partition: PartitionID
         var isAtMostOnce: Bool
+
+        @inline(__always)
+        func isEqual(_ other: Target) -> Bool {
+            partition.topic.rawValue == other.partition.topic.rawValue && partition.index == other.partition.index
+                && isAtMostOnce == other.isAtMostOnce
+        }
     }
 
     /// One open batch. The first is reused for as long as messages go to one topic, which is nearly always.
@@ -22,7 +28,30 @@ package final class PublishGatherer {
         var token: UInt64 = 0
         /// Made with it, or not at all.
         var state: StateChanges?
+        /// Whose the messages are, where not of the session that appends.
+        @exclusivity(unchecked)
+        var owners: [RecordOwner] = []
+        /// What they have; nil where that is not known.
+        @exclusivity(unchecked)
+        var traits: BatchTraits? = []
+
         init(target: Target) { self.target = target }
+
+        @inline(__always)
+        func append(_ record: RecordFields, _ owner: UInt64?) {
+            builder.append(record)
+            if !record.properties.isEmpty || record.orderingKey != nil {
+                traits = nil
+            } else if record.isRetained {
+                traits?.insert(.hasRetained)
+            }
+            guard let owner else { return }
+            if let last = owners.indices.last, owners[last].session == owner {
+                owners[last].count += 1
+            } else {
+                owners.append(RecordOwner(session: owner, count: 1))
+            }
+        }
     }
 
     @exclusivity(unchecked)
@@ -52,20 +81,34 @@ package final class PublishGatherer {
     /// - Parameters:
     ///   - record: `routingKey` and `hasAbsoluteName` already say its place in `topic`.
     ///   - partition: where it goes, see `TopicInfo.partition(for:)`.
+    ///   - session: appends it.
+    ///   - owner: whose message it is, where several sessions' messages are gathered.
     /// - Returns: the token with which the append of its batch is answered (`atMostOnce` messages: only if refused).
-    package func add(_ record: RecordFields, to partition: PartitionID, session: GatewaySession) -> UInt64 {
-        let target = Target(partition: partition, isAtMostOnce: record.deliveryClass == .atMostOnce)
-        if let last, last.target == target, last.builder.recordCount < Limits.recordsPerBatch,
+    package func add(
+        _ record: RecordFields,
+        to partition: PartitionID,
+        session: GatewaySession,
+        owner: UInt64? = nil
+    ) -> UInt64 {
+        let target = Target(partition: partition, isAtMostOnce: record.deliveryClass.rawValue == Self.atMostOnce)
+        if let last, last.target.isEqual(target), last.builder.recordCount < Limits.recordsPerBatch,
             last.builder.byteCount + BatchBuilder.sizeBound(record) <= batchLimit
         {
-            last.builder.append(record)
+            last.append(record, owner)
             return last.token
         }
-        return addBehind(record, to: target, session: session)
+        return addBehind(record, to: target, session: session, owner)
     }
 
+    private static let atMostOnce = DeliveryClass.atMostOnce.rawValue
+
     /// Adds a message to another batch than the last one went to.
-    private func addBehind(_ record: RecordFields, to target: Target, session: GatewaySession) -> UInt64 {
+    private func addBehind(
+        _ record: RecordFields,
+        to target: Target,
+        session: GatewaySession,
+        _ owner: UInt64?
+    ) -> UInt64 {
         var index = 0
         while index < used, open[index].target != target { index += 1 }
         if index < used,
@@ -81,11 +124,13 @@ package final class PublishGatherer {
             open[used].builder.begin()
             open[used].token = nextToken
             open[used].state = nil
+            open[used].owners.removeAll()
+            open[used].traits = []
             nextToken += 1
             used += 1
         }
         let batch = open[index]
-        batch.builder.append(record)
+        batch.append(record, owner)
         last = batch
         return batch.token
     }
@@ -105,15 +150,13 @@ package final class PublishGatherer {
             let isAtMostOnce = batch.target.isAtMostOnce
             batch.builder.finish(attributes: isAtMostOnce ? .atMostOnce : []) { bytes in
                 guard let view = BatchView(prefixOf: bytes) else { return }
-                session.storage.append(
-                    view,
-                    to: batch.target.partition,
-                    options: AppendOptions(
-                        acknowledgement: isAtMostOnce ? .none : session.acknowledgement,
-                        state: batch.state
-                    ),
-                    token: batch.token
+                var options = AppendOptions(
+                    acknowledgement: isAtMostOnce ? .none : session.acknowledgement,
+                    state: batch.state
                 )
+                options.owners = batch.owners
+                options.traits = batch.traits
+                session.storage.append(view, to: batch.target.partition, options: options, token: batch.token)
             }
             batch.builder.begin()
             batch.builder.shrink(to: Self.keptBufferBytes)

@@ -23,6 +23,8 @@ package final class LocalStorage: StorageService {
     @exclusivity(unchecked)
     private var isRoundScheduled = false
     private var isInRound = false
+    /// Called at the beginning of the next round.
+    private var early: [() -> Void] = []
     /// The time at which this tick of the event loop first asked for something.
     @exclusivity(unchecked)
     private var tickTime: Timestamp?
@@ -138,6 +140,7 @@ package final class LocalStorage: StorageService {
     }
 
     private func runRound() {
+        callEarly()
         isRoundScheduled = false
         tickTime = nil
         let hasMore = shard.runRound(now: .now(), output: self)
@@ -150,6 +153,20 @@ package final class LocalStorage: StorageService {
         if hasMore { scheduleRound() }
         if !whenReady.isEmpty || !whenClosed.isEmpty { reportLifecycle() }
         scheduleTimer()
+    }
+
+    package func beforeRound(_ body: @escaping () -> Void) {
+        early.append(body)
+        scheduleRound()
+    }
+
+    private func callEarly() {
+        guard !early.isEmpty else { return }
+        // What they ask for is done in the round that begins.
+        isRoundScheduled = true
+        let bodies = early
+        early.removeAll(keepingCapacity: true)
+        for body in bodies { body() }
     }
 
     private func reportLifecycle() {
@@ -264,6 +281,7 @@ extension LocalStorage: ShardOutput {
 /// A session with the shard of this process.
 private final class LocalSession: StorageSession {
     let id: UInt64
+    var number: UInt64 { id }
     unowned let storage: LocalStorage
     @exclusivity(unchecked)
     var delegate: (any StorageSessionDelegate)?

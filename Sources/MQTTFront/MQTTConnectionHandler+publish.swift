@@ -49,7 +49,7 @@ extension MQTTConnectionHandler {
         record.isRetained = publish.isRetained
         let token: UInt64
         if publish.view.propertiesRange.isEmpty, delaySeconds == nil, !filters.hasNoLocal {
-            token = front.gatherer.add(record, to: partition, session: session)
+            token = append(record, to: partition, session)
         } else {
             PropertyMapping.read(publish.view, packet, into: &front.properties)
             if let delaySeconds {
@@ -60,7 +60,7 @@ extension MQTTConnectionHandler {
             }
             token = front.properties.withBytes { bytes in
                 record.properties = bytes
-                return front.gatherer.add(record, to: partition, session: session)
+                return append(record, to: partition, session)
             }
         }
         guard let ticket = publish.ticket else { return }
@@ -77,26 +77,39 @@ extension MQTTConnectionHandler {
             var record = RecordFields()
             record.routingKey = address.routingKey.map { name.slice($0) }
             record.hasAbsoluteName = address.isAbsolute
+            let appends = appends
             while position < bytes.count {
                 let rest = bytes.slice(position..<bytes.count)
-                guard let publish = machine.receivedPlainPublish(rest, topic: name, nowMilliseconds: now) else { return }
+                guard let publish = machine.receivedPlainPublish(rest, topic: name, nowMilliseconds: now) else {
+                    return
+                }
                 position += publish.totalLength
                 record.body = rest.slice(publish.payloadRange)
                 record.deliveryClass = publish.qos.deliveryClass
                 record.isRetained = publish.isRetained
-                let token = front.gatherer.add(record, to: partition, session: session)
-                guard publish.qos != .atMostOnce else { continue }
+                if publish.qos == .atMostOnce {
+                    _ = appends.add(record, to: partition, of: session)
+                    continue
+                }
+                let token = append(record, to: partition, session)
                 note(publish.ticket, publish.qos, publish.packetIdentifier, token)
             }
         }
     }
 
+    /// What is stored together with the session's state has an append of its own.
+    private func isAlone(_ deliveryClass: DeliveryClass) -> Bool { deliveryClass == .exactlyOnce && inbox != nil }
+
+    private func append(_ record: RecordFields, to partition: PartitionID, _ session: GatewaySession) -> UInt64 {
+        isAlone(record.deliveryClass)
+            ? front.gatherer.add(record, to: partition, session: session)
+            : appends.add(record, to: partition, of: session)
+    }
+
     /// A message is in the append with this token.
-    @inline(__always)
     private func note(_ ticket: UInt64, _ qos: QoS, _ packetIdentifier: UInt16, _ token: UInt64) {
-        if qos == .exactlyOnce, let inbox {
-            front.gatherer.put(SessionKey.received(packetIdentifier), of: inbox.id, with: token)
-        }
+        guard isAlone(qos.deliveryClass), let inbox else { return appends.wait(self, ticket, token) }
+        front.gatherer.put(SessionKey.received(packetIdentifier), of: inbox.id, with: token)
         if let last = stored.last, last.token == token, last.tickets.upperBound == ticket {
             stored[stored.count - 1].tickets = last.tickets.lowerBound..<ticket + 1
         } else {
@@ -166,19 +179,21 @@ extension MQTTConnectionHandler: StorageSessionDelegate {
     func appendCompleted(token: UInt64, result: AppendResult) {
         guard let index = stored.firstIndex(where: { $0.token == token }) else { return }
         // A message that others came between has several entries.
-        var output = takeOutput()
-        defer { putOutput(output) }
         var place = index
         while place < stored.count {
             guard stored[place].token == token else {
                 place += 1
                 continue
             }
-            let tickets = stored.remove(at: place).tickets
-            guard let error = result.error else {
-                machine.completePublishes(tickets)
-                continue
-            }
+            completed(stored.remove(at: place).tickets, result)
+        }
+    }
+
+    /// Messages are stored, or are not.
+    func completed(_ tickets: Range<UInt64>, _ result: AppendResult) {
+        var output = takeOutput()
+        defer { putOutput(output) }
+        if let error = result.error {
             let reason = ReasonCode(rawValue: error.rendering.mqttReason) ?? .unspecifiedError
             for ticket in tickets {
                 if let end = machine.completePublish(ticket, reason: reason, output: &output) {
@@ -186,6 +201,8 @@ extension MQTTConnectionHandler: StorageSessionDelegate {
                     return
                 }
             }
+        } else {
+            machine.completePublishes(tickets)
         }
         machine.writeAcknowledgements(into: &output)
         resumeReadingIfPossible()
@@ -193,7 +210,10 @@ extension MQTTConnectionHandler: StorageSessionDelegate {
 
     func requestCompleted(token: UInt64, result: Result<StorageReply, SluiceError>) {
         if transitionsCompleted(token, result) { return }
-        requests.removeValue(forKey: token)?(result)
+        let completion = requests.removeValue(forKey: token)
+        // An empty dictionary keeps its memory.
+        if requests.isEmpty { requests = [:] }
+        completion?(result)
     }
 
     func attachmentEnded(attachment: UInt32, error: SluiceError) {

@@ -6,13 +6,15 @@ internal import MessageModel
 internal import NIOCore
 internal import StorageService
 
-/// A CONNECT whose session is being found.
-struct Opening {
-    var connect: ConnectPacket
+/// A CONNECT whose session is being found. An object, so that connections that are open have no room for it.
+final class Opening {
+    let connect: ConnectPacket
     var acceptance = ConnectAcceptance()
     /// Filters and sequences of a session that was there.
     var filters: [(id: UInt32, subscription: Subscription)] = []
     var confirmed: [UInt64] = []
+
+    init(connect: ConnectPacket) { self.connect = connect }
 }
 
 // The beginning and the end of sessions (MQTT 5.0 §3.1.2.4, §3.1.2.11.2, §4.1).
@@ -26,7 +28,7 @@ extension MQTTConnectionHandler {
             close(machine.refuse(.clientIdentifierNotValid, output: &output), output: &output)
             return
         }
-        var opening = Opening(connect: connect)
+        let opening = Opening(connect: connect)
         client = connect.clientIdentifier
         let isAssigned = client.isEmpty
         if isAssigned {
@@ -135,7 +137,7 @@ extension MQTTConnectionHandler {
 
     /// The session is there: answers CONNECT and goes on.
     private func open() {
-        guard var opening, !machine.hasEnded, let session else { return }
+        guard let opening, !machine.hasEnded, let session else { return }
         opening.acceptance.isSessionStored = inbox != nil
         var output = takeOutput()
         if let end = machine.accept(opening.acceptance, nowMilliseconds: front.nowMilliseconds(), output: &output) {
@@ -164,7 +166,9 @@ extension MQTTConnectionHandler {
     /// The connection is over: what becomes of the session and of the will. Does nothing the second time.
     func leaveSession() {
         guard let session else { return }
+        // Before its will.
         front.gatherer.flushIfNeeded(session)
+        appends.flush()
         let will = machine.takeWill()
         if let inbox {
             flushSettlements()

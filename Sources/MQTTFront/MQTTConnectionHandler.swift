@@ -81,7 +81,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     init(front: MQTTFront) {
         self.front = front
         machine = MQTTConnectionStateMachine(
-            options: front.options.server,
+            sharing: front.serverOptions,
             nowMilliseconds: front.nowMilliseconds()
         )
     }
@@ -127,9 +127,14 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         finishRead()
     }
 
+    /// Where its messages are gathered with those of others.
+    @inline(__always)
+    var appends: TickAppends { front.appends(session?.tenant ?? .default) }
+
     /// Hands over what a read brought, and writes what is to be answered.
     private func finishRead() {
         front.gatherer.flushIfNeeded(session)
+        appends.flushLater()
         flushSettlements()
         if !version.hasProperties, machine.isInboundWindowFull { setReading(false) }
         // A farewell is to be written before the connection is closed.
@@ -231,6 +236,15 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
                 if position == bytes.count { break }
             }
             let rest = bytes.slice(position..<bytes.count)
+            if let decision = machine.receivedShortAcknowledgement(rest, nowMilliseconds: now, output: &output) {
+                if case .close(let end) = decision {
+                    close(end, output: &output)
+                    return bytes.count
+                }
+                perform(decision, output: &output)
+                position += 4
+                continue
+            }
             switch machine.nextPacket(rest, output: &output) {
             case .packet(let header):
                 switch header.type {
@@ -345,8 +359,11 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         guard let context else { return }
         // Behind everything that is being written in this tick.
         let bound = NIOLoopBound(self, eventLoop: front.eventLoop)
+        let isFarewell = if case .disconnectedByClient = end { true } else { false }
         context.eventLoop.execute {
             guard let context = bound.value.context else { return }
+            // A client that has said so itself waits for nothing.
+            if isFarewell { return context.close(promise: nil) }
             context.close(mode: .output, promise: nil)
             context.eventLoop.scheduleTask(in: .milliseconds(MQTTFrontOptions.lingerMilliseconds)) {
                 bound.value.context?.close(promise: nil)

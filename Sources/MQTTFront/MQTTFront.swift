@@ -9,10 +9,13 @@ internal import StorageService
 package final class MQTTFront {
     let gateway: Gateway
     let options: MQTTFrontOptions
+    let serverOptions: MQTTServerOptions.Shared
     let logger: Logger
     let eventLoop: any EventLoop
-    /// Gathers what one connection's read brings; each flushes before the next has its turn.
+    /// Gathers what one connection's read brings and goes by itself; each flushes before the next has its turn.
     let gatherer = PublishGatherer()
+    /// Gather what all connections of a tenant bring.
+    private var tickAppends: [TickAppends] = []
     /// Encodes properties of inbound messages, and property sections of outbound ones.
     @exclusivity(unchecked)
     var properties = PropertyWriter()
@@ -52,6 +55,7 @@ package final class MQTTFront {
     package init(gateway: Gateway, options: MQTTFrontOptions, eventLoop: any EventLoop, logger: Logger) {
         self.gateway = gateway
         self.options = options
+        serverOptions = MQTTServerOptions.Shared(options.server)
         self.eventLoop = eventLoop
         self.logger = logger
         propertySection = ByteBufferAllocator().buffer(capacity: 256)
@@ -128,8 +132,9 @@ package final class MQTTFront {
     }
 
     private func scheduleTick() {
-        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(DeadlineWheel.tickMilliseconds)) { [weak self] in
-            self?.tick()
+        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(DeadlineWheel.tickMilliseconds)) {
+            // Not weakly: an object that is referred to weakly is slower to refer to for everybody.
+            self.tick()
         }
     }
 
@@ -137,6 +142,24 @@ package final class MQTTFront {
         let now = nowMilliseconds()
         for number in deadlines.takeDue(now) { connection(number)?.deadlineReached(now: now) }
         if deadlines.isEmpty { isTicking = false } else { scheduleTick() }
+    }
+
+    // MARK: Appends
+
+    @inline(__always)
+    func appends(_ tenant: TenantID) -> TickAppends {
+        if let first = tickAppends.first, first.tenant == tenant { return first }
+        return findAppends(tenant)
+    }
+
+    private func findAppends(_ tenant: TenantID) -> TickAppends {
+        if let place = tickAppends.firstIndex(where: { $0.tenant == tenant }) {
+            // The next message is mostly of the same tenant.
+            tickAppends.swapAt(0, place)
+        } else {
+            tickAppends.insert(TickAppends(tenant: tenant, front: self), at: 0)
+        }
+        return tickAppends[0]
     }
 
     // MARK: Output

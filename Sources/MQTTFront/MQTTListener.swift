@@ -25,22 +25,32 @@ package final class MQTTListener: Sendable {
         let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 4_096)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-            // A farewell must reach a client that still writes.
-            .childChannelOption(.allowRemoteHalfClosure, value: true)
-            .childChannelOption(.maxMessagesPerRead, value: 4)
-            .childChannelOption(
-                .recvAllocator,
-                value: AdaptiveRecvByteBufferAllocator(minimum: 64, initial: 1_024, maximum: 65_536)
-            )
+            // After an outage all clients come at once.
+            .serverChannelOption(.maxMessagesPerRead, value: 32)
+            // The connections inherit it.
+            .serverChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try MQTTListener.setOptions(channel)
                     try channel.pipeline.syncOperations.addHandler(MQTTConnectionHandler(front: front.value))
                 }
             }
             .bind(host: host, port: port)
             .get()
         return MQTTListener(channel: channel, front: front)
+    }
+
+    /// Sets what the bootstrap would set by a future for each option.
+    private static func setOptions(_ channel: any Channel) throws {
+        guard let options = channel.syncOptions else { return }
+        // A farewell must reach a client that still writes.
+        try options.setOption(.allowRemoteHalfClosure, value: true)
+        try options.setOption(.maxMessagesPerRead, value: 4)
+        // A connection keeps its last buffer: most send a few bytes now and then.
+        try options.setOption(
+            .recvAllocator,
+            value: AdaptiveRecvByteBufferAllocator(minimum: 64, initial: 128, maximum: 65_536)
+        )
     }
 
     /// Takes no more connections, and tells those that are there that the server is shutting down.

@@ -48,7 +48,7 @@ extension Shard {
             return
         }
         let time = recordTime(now)
-        let traits = batch.traits()
+        let traits = appending.traits ?? batch.traits()
         do throws(CommitLog.AppendRefusal) {
             if topic.policy.deduplicationMicroseconds > 0, traits.contains(.hasMessageIDs) {
                 try storeNew(of: batch, traits, topic, partition, appending, session, token, time)
@@ -213,7 +213,7 @@ extension Shard {
             topic: topic,
             baseOffset: baseOffset,
             position: position,
-            acknowledgement: appending.acknowledgement
+            appending
         )
     }
 
@@ -225,8 +225,9 @@ extension Shard {
         topic: TopicState,
         baseOffset: UInt64,
         position: UInt64,
-        acknowledgement: Acknowledgement
+        _ appending: AppendOptions
     ) {
+        let acknowledgement = appending.acknowledgement
         // What its publisher does not wait for is not waited for by live filters, unless something before it is.
         let isRouted =
             batch.attributes.contains(.atMostOnce)
@@ -234,6 +235,7 @@ extension Shard {
         if !isRouted { unroutedEnd = log.end }
         let routable = RoutableBatch(
             session: session,
+            owners: appending.owners,
             topic: topic,
             position: position,
             isRouted: isRouted

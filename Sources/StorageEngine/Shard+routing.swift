@@ -72,13 +72,15 @@ extension Shard {
         liveRun = LiveRun()
         batch.topic.info.nameBytes.withUnsafeBytes { topicName in
             var cursor = view.records
+            var owners = OwnerCursor(batch)
             while let record = cursor.next() {
-                if run.continues(with: record) {
+                let owner = owners.next()
+                if run.continues(with: record, of: owner) {
                     if !run.targets.isEmpty { run.records.append(record) }
                     continue
                 }
                 emit(run, of: batch, topicName, appendTime, output: output)
-                run.begin(record)
+                run.begin(record, of: owner)
                 withName(of: record, topic: topicName) { name in
                     live.table.match(name, into: &run.targets)
                 }
@@ -123,7 +125,7 @@ extension Shard {
                             records: records,
                             appendTime: appendTime,
                             filters: ids,
-                            isOwn: session == batch.session,
+                            isOwn: session == run.owner,
                             firstSerial: serial,
                             isAlone: isFirst && first == run.targets.count
                         )
@@ -140,12 +142,15 @@ struct LiveRun {
     var targets: [RoutingTarget] = []
     /// A member of a group was chosen: the next message goes to another.
     var isShared = false
+    /// The session that published them.
+    var owner: UInt64 = 0
     private var name: RecordView?
 
     /// What is gathered before it goes on.
     private static let limit = 256
 
-    mutating func begin(_ record: RecordView) {
+    mutating func begin(_ record: RecordView, of owner: UInt64) {
+        self.owner = owner
         records.removeAll(keepingCapacity: true)
         records.append(record)
         name = record
@@ -153,8 +158,10 @@ struct LiveRun {
 
     /// Whether a record goes to the same targets.
     @inline(__always)
-    func continues(with record: RecordView) -> Bool {
-        guard let name, !isShared, records.count < Self.limit, name.hasAbsoluteName == record.hasAbsoluteName else {
+    func continues(with record: RecordView, of owner: UInt64) -> Bool {
+        guard let name, owner == self.owner, !isShared, records.count < Self.limit,
+            name.hasAbsoluteName == record.hasAbsoluteName
+        else {
             return false
         }
         switch (name.routingKey, record.routingKey) {
@@ -167,5 +174,30 @@ struct LiveRun {
     mutating func clear() {
         records.removeAll(keepingCapacity: true)
         name = nil
+    }
+}
+
+/// Whose the records of a batch are, one after the other.
+private struct OwnerCursor {
+    private let session: UInt64
+    private let owners: [RecordOwner]
+    private var place = 0
+    /// Records that are left of the owner at `place`.
+    private var left: Int
+
+    init(_ batch: Shard.RoutableBatch) {
+        session = batch.session
+        owners = batch.owners
+        left = owners.first?.count ?? .max
+    }
+
+    @inline(__always)
+    mutating func next() -> UInt64 {
+        while left == 0, place + 1 < owners.count {
+            place += 1
+            left = owners[place].count
+        }
+        left -= 1
+        return place < owners.count ? owners[place].session : session
     }
 }

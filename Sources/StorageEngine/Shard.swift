@@ -156,6 +156,8 @@ package final class Shard {
     struct RoutableBatch {
         /// Who appended it.
         var session: UInt64
+        /// Whose its records are, see `AppendOptions.owners`.
+        var owners: [RecordOwner] = []
         var topic: TopicState
         var position: UInt64
         var isRouted: Bool

@@ -8,6 +8,9 @@ package protocol StorageService: AnyObject {
     var topics: TopicDirectory { get }
     /// Something was asked for, and the round that does it is still to come in this tick of the event loop.
     var isRoundDue: Bool { get }
+    /// Has the next round, which is that of this tick, begin with a call: the last moment to ask for something that is
+    /// done in it. Where there are no rounds it is called at once.
+    func beforeRound(_ body: @escaping () -> Void)
 
     /// Opens a session for one connection (or another owner of requests).
     /// - Parameter delegate: told of everything that happens for this session; held until the session is closed.
@@ -16,11 +19,15 @@ package protocol StorageService: AnyObject {
 
 extension StorageService {
     package var isRoundDue: Bool { false }
+    package func beforeRound(_ body: @escaping () -> Void) { body() }
 }
 
 /// One owner of requests. Results come to its delegate, in the order in which they complete, never from inside the call
 /// that asked; after the last of a round the delegate's `storageRoundEnded` is called once.
 package protocol StorageSession: AnyObject {
+    /// Names the session among those of its service, see `RecordOwner`.
+    var number: UInt64 { get }
+
     /// Appends a verified batch; its bytes are copied before the call returns.
     /// - Parameters:
     ///   - batch: exactly one batch that has passed `BatchView.verify()`.
@@ -111,6 +118,9 @@ extension StorageSessionDelegate {
 }
 
 extension StorageSession {
+    /// Of a service that does not tell sessions apart in one batch.
+    package var number: UInt64 { 0 }
+
     /// A session that never outlives its use has nothing to stop.
     package func stopDelivering() {}
 

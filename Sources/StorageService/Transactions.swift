@@ -38,6 +38,12 @@ package struct AppendOptions: Sendable, Equatable {
     package var transaction: TransactionID?
     /// Changes of a session state that are made with it, or not at all where it is not stored.
     package var state: StateChanges?
+    /// Whose the records are, in their order, where several sessions' messages are in one batch; empty: all are those of
+    /// the session that appends.
+    package var owners: [RecordOwner] = []
+    /// What the records have, where whoever made the batch knows it; nil: it is looked at.
+    package var traits: BatchTraits?
+
     package init(
         acknowledgement: Acknowledgement = .durable,
         transaction: TransactionID? = nil,
@@ -46,5 +52,16 @@ package struct AppendOptions: Sendable, Equatable {
         self.acknowledgement = acknowledgement
         self.transaction = transaction
         self.state = state
+    }
+}
+
+/// Records of a batch that follow each other and are of one session.
+package struct RecordOwner: Sendable, Equatable {
+    /// See `StorageSession.number`.
+    package var session: UInt64
+    package var count: Int
+    package init(session: UInt64, count: Int) {
+        self.session = session
+        self.count = count
     }
 }

@@ -79,6 +79,6 @@ extension MQTTConnectionStateMachine {
     package mutating func takeWill() -> Will? {
         guard phase == .ended else { return nil }
         defer { will = nil }
-        return will
+        return will?.will
     }
 }

@@ -57,7 +57,7 @@ extension MQTTConnectionStateMachine {
         client.maximumPacketSize = connect.properties.maximumPacketSize.map(Int.init) ?? .max
         client.requestsProblemInformation = connect.properties.requestsProblemInformation
         client.keepAliveSeconds = connect.keepAliveSeconds
-        client.offeredWill = connect.will
+        client.offeredWill = connect.will.map(KeptWill.init)
     }
 
     /// Answers a CONNECT that cannot be accepted, in the form its sender understands, or not at all.

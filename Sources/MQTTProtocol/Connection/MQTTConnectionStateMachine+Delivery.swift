@@ -108,12 +108,50 @@ extension MQTTConnectionStateMachine {
         }
     }
 
+    /// Takes the PUBACK, PUBREC, PUBREL or PUBCOMP at the beginning of `bytes` where it is whole and in its shortest form,
+    /// as nearly all are. Otherwise nothing has happened, and it goes the usual way: `nextPacket`, then
+    /// `receivedAcknowledgement`.
+    ///
+    /// - Parameter bytes: the received bytes that are not yet used; the packet takes the first four.
+    package mutating func receivedShortAcknowledgement(
+        _ bytes: UnsafeRawBufferPointer,
+        nowMilliseconds: Int64,
+        output: inout ByteBuffer
+    ) -> AcknowledgementDecision? {
+        guard phase == .connected, bytes.count >= 4, bytes[1] == 2 else { return nil }
+        let type: PacketType
+        switch bytes[0] {
+        case 0x40: type = .puback
+        case 0x50: type = .pubrec
+        case 0x62: type = .pubrel
+        case 0x70: type = .pubcomp
+        default: return nil
+        }
+        let identifier = UInt16(bytes[2]) << 8 | UInt16(bytes[3])
+        guard identifier != 0 else { return nil }
+        lastPacketMilliseconds = nowMilliseconds
+        do throws(MQTTProtocolError) {
+            return try received(
+                acknowledgement: AcknowledgementPacket(type: type, packetIdentifier: identifier),
+                &output
+            )
+        } catch {
+            return .close(violated(error, &output))
+        }
+    }
+
     private mutating func receivedAcknowledgement(
         _ header: PacketHeader,
         _ bytes: UnsafeRawBufferPointer,
         _ output: inout ByteBuffer
     ) throws(MQTTProtocolError) -> AcknowledgementDecision {
-        let packet = try AcknowledgementPacket.decode(header, bytes, context: context)
+        try received(acknowledgement: try AcknowledgementPacket.decode(header, bytes, context: context), &output)
+    }
+
+    private mutating func received(
+        acknowledgement packet: AcknowledgementPacket,
+        _ output: inout ByteBuffer
+    ) throws(MQTTProtocolError) -> AcknowledgementDecision {
         let identifier = packet.packetIdentifier
         switch packet.type {
         case .puback:

@@ -26,7 +26,9 @@ extension MQTTConnectionStateMachine {
         nowMilliseconds: Int64
     ) -> PlainPublish? {
         let available = bytes.count
-        guard phase == .connected, !topic.isEmpty, available >= 2, bytes[0] >> 4 == PacketType.publish.rawValue else { return nil }
+        guard phase == .connected, !topic.isEmpty, available >= 2, bytes[0] >> 4 == PacketType.publish.rawValue else {
+            return nil
+        }
         let flags = bytes[0] & 0x0F
         guard let qos = QoS(rawValue: flags >> 1 & 0b11), qos <= options.maximumQoS, flags & 0b1110 != 0b1000 else {
             return nil

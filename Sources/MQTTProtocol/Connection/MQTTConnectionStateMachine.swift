@@ -33,15 +33,16 @@ package struct MQTTConnectionStateMachine: Sendable {
         var maximumPacketSize = Int.max
         var requestsProblemInformation = true
         var keepAliveSeconds: UInt16 = 0
-        var offeredWill: Will?
+        var offeredWill: KeptWill?
     }
 
-    let options: MQTTServerOptions
+    private let shared: MQTTServerOptions.Shared
+    var options: MQTTServerOptions { shared.options }
     var phase = Phase.awaitingConnect
     var framer: PacketFramer
     var context: DecodingContext
     var client = Client()
-    var will: Will?
+    var will: KeptWill?
     var pending = PendingAcknowledgements()
     var exchanges = InboundExchanges()
     var isSessionStored = false
@@ -51,9 +52,23 @@ package struct MQTTConnectionStateMachine: Sendable {
     let openedMilliseconds: Int64
     var lastPacketMilliseconds: Int64
 
+    /// A will where connections that have none have no room for it.
+    final class KeptWill: Sendable {
+        let will: Will
+        init(_ will: Will) { self.will = will }
+    }
+
     /// - Parameter nowMilliseconds: when the connection was opened.
     package init(options: MQTTServerOptions, nowMilliseconds: Int64) {
-        self.options = options
+        self.init(sharing: MQTTServerOptions.Shared(options), nowMilliseconds: nowMilliseconds)
+    }
+
+    /// - Parameters:
+    ///   - shared: the options of all connections.
+    ///   - nowMilliseconds: when the connection was opened.
+    package init(sharing shared: MQTTServerOptions.Shared, nowMilliseconds: Int64) {
+        let options = shared.options
+        self.shared = shared
         self.framer = PacketFramer(maximumPacketSize: options.limits.maximumConnectSize, version: nil)
         self.context = DecodingContext(version: .v3_1_1, sender: .client, limits: options.limits)
         self.openedMilliseconds = nowMilliseconds

@@ -29,4 +29,10 @@ package struct MQTTServerOptions: Sendable, Hashable {
     package var explainsRefusals = false
 
     package init() {}
+
+    /// The options of all connections of a server, kept once.
+    package final class Shared: Sendable {
+        package let options: MQTTServerOptions
+        package init(_ options: MQTTServerOptions) { self.options = options }
+    }
 }

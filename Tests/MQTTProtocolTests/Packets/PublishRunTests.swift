@@ -5,7 +5,8 @@ import Testing
 
 @Suite("Messages that are encoded once for many")
 struct PublishRunTests {
-    private func encoded(_ payloads: [[UInt8]], _ version: ProtocolVersion, _ qos: QoS, _ topic: String) -> PublishRun? {
+    private func encoded(_ payloads: [[UInt8]], _ version: ProtocolVersion, _ qos: QoS, _ topic: String) -> PublishRun?
+    {
         var run = PublishRun()
         let isEncoded = Array(topic.utf8).withUnsafeBytes { topic in
             // Each payload is lent for as long as it is read.
