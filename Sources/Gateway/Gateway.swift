@@ -36,6 +36,8 @@ package final class GatewaySession {
     package let acknowledgement: Acknowledgement
     /// The storage side: fetch, attach and requests go straight to it.
     package let storage: any StorageSession
+    /// Its number there.
+    package let number: UInt64
 
     init(
         tenant: TenantID,
@@ -47,6 +49,7 @@ package final class GatewaySession {
         self.topics = topics
         self.acknowledgement = acknowledgement
         self.storage = storage
+        number = storage.number
     }
 
     /// The topic that messages of this name go to; nil where there is none, which a checked name never meets once the

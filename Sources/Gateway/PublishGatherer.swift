@@ -30,7 +30,10 @@ package final class PublishGatherer {
         var state: StateChanges?
         /// Whose the messages are, where not of the session that appends.
         @exclusivity(unchecked)
-        var owners: [RecordOwner] = []
+        private var owners: [RecordOwner] = []
+        /// The last one of them, to which messages are added.
+        @exclusivity(unchecked)
+        private var last = RecordOwner(session: .max, count: 0)
         /// What they have; nil where that is not known.
         @exclusivity(unchecked)
         var traits: BatchTraits? = []
@@ -46,11 +49,23 @@ package final class PublishGatherer {
                 traits?.insert(.hasRetained)
             }
             guard let owner else { return }
-            if let last = owners.indices.last, owners[last].session == owner {
-                owners[last].count += 1
-            } else {
-                owners.append(RecordOwner(session: owner, count: 1))
+            if owner != last.session {
+                closeLast()
+                last.session = owner
             }
+            last.count += 1
+        }
+
+        /// Whose the messages are; empty where all are of the session that appends.
+        func takeOwners() -> [RecordOwner] {
+            closeLast()
+            defer { owners.removeAll(keepingCapacity: true) }
+            return owners
+        }
+
+        private func closeLast() {
+            if last.count > 0 { owners.append(last) }
+            last.count = 0
         }
     }
 
@@ -124,7 +139,7 @@ package final class PublishGatherer {
             open[used].builder.begin()
             open[used].token = nextToken
             open[used].state = nil
-            open[used].owners.removeAll()
+            _ = open[used].takeOwners()
             open[used].traits = []
             nextToken += 1
             used += 1
@@ -154,7 +169,7 @@ package final class PublishGatherer {
                     acknowledgement: isAtMostOnce ? .none : session.acknowledgement,
                     state: batch.state
                 )
-                options.owners = batch.owners
+                options.owners = batch.takeOwners()
                 options.traits = batch.traits
                 session.storage.append(view, to: batch.target.partition, options: options, token: batch.token)
             }

@@ -84,12 +84,12 @@ final class Housekeeper: StorageSessionDelegate {
         guard !will.topic.isEmpty else { return nil }
         let session = open
         let token = will.topic.bytes.withUnsafeBytes { name -> UInt64? in
-            guard name.first != UInt8(ascii: "$"), front.resolve(name, session),
-                let partition = front.lastAddress.partition
+            guard name.first != UInt8(ascii: "$"), let place = front.addresses.find(name, session),
+                let partition = front.addresses[place].partition
             else { return nil }
             var record = RecordFields()
-            record.routingKey = front.lastAddress.routingKey.map { name.slice($0) }
-            record.hasAbsoluteName = front.lastAddress.isAbsolute
+            record.routingKey = front.addresses[place].routingKey.map { name.slice($0) }
+            record.hasAbsoluteName = front.addresses[place].isAbsolute
             record.deliveryClass = will.qos.deliveryClass
             record.isRetained = will.retain
             PropertyMapping.read(will.properties, into: &front.properties)

@@ -37,13 +37,15 @@ extension MQTTConnectionHandler {
             name = delayed.name
             delaySeconds = delayed.seconds
         }
-        guard front.resolve(name, session), let partition = front.lastAddress.partition else {
+        guard let place = front.addresses.find(name, session), let partition = front.addresses[place].partition else {
             refuse(publish.ticket, .notAuthorized, output: &output)
             return
         }
+        lastAddress = place
+        let address = front.addresses[place]
         var record = RecordFields()
-        record.routingKey = front.lastAddress.routingKey.map { name.slice($0) }
-        record.hasAbsoluteName = front.lastAddress.isAbsolute
+        record.routingKey = address.routingKey.map { name.slice($0) }
+        record.hasAbsoluteName = address.isAbsolute
         record.body = packet.slice(publish.view.payloadRange)
         record.deliveryClass = publish.view.qos.deliveryClass
         record.isRetained = publish.isRetained
@@ -67,17 +69,20 @@ extension MQTTConnectionHandler {
         note(ticket, publish.view.qos, publish.view.packetIdentifier, token)
     }
 
-    /// Messages that differ only in their payloads from the one before are taken one after the other, without looking at
+    /// Messages that differ only in their payloads from the connection's last one are taken one after the other, without looking at
     /// everything again.
     func takePlain(_ bytes: UnsafeRawBufferPointer, _ position: inout Int, now: Int64) {
         guard let session, !filters.hasNoLocal else { return }
-        let address = front.lastAddress
-        guard address.generation == session.topics.generation, let partition = address.partition else { return }
+        let address = front.addresses[lastAddress]
+        guard address.generation == session.topics.generation, address.tenant == session.tenant,
+            let partition = address.partition
+        else { return }
         address.name.withUnsafeBytes { name in
             var record = RecordFields()
             record.routingKey = address.routingKey.map { name.slice($0) }
             record.hasAbsoluteName = address.isAbsolute
             let appends = appends
+            let owner = session.number
             while position < bytes.count {
                 let rest = bytes.slice(position..<bytes.count)
                 guard let publish = machine.receivedPlainPublish(rest, topic: name, nowMilliseconds: now) else {
@@ -88,7 +93,7 @@ extension MQTTConnectionHandler {
                 record.deliveryClass = publish.qos.deliveryClass
                 record.isRetained = publish.isRetained
                 if publish.qos == .atMostOnce {
-                    _ = appends.add(record, to: partition, of: session)
+                    _ = appends.add(record, to: partition, of: owner)
                     continue
                 }
                 let token = append(record, to: partition, session)
@@ -103,7 +108,7 @@ extension MQTTConnectionHandler {
     private func append(_ record: RecordFields, to partition: PartitionID, _ session: GatewaySession) -> UInt64 {
         isAlone(record.deliveryClass)
             ? front.gatherer.add(record, to: partition, session: session)
-            : appends.add(record, to: partition, of: session)
+            : appends.add(record, to: partition, of: session.number)
     }
 
     /// A message is in the append with this token.
@@ -152,26 +157,6 @@ struct DelayedName {
         }
         name = whole.slice(position + 1..<whole.count)
         self.seconds = seconds
-    }
-}
-
-extension MQTTFront {
-    /// Finds where a name belongs, and leaves it in `lastAddress`.
-    func resolve(_ name: UnsafeRawBufferPointer, _ session: GatewaySession) -> Bool {
-        let generation = session.topics.generation
-        if lastAddress.generation == generation, lastAddress.name.withUnsafeBytes({ bytesEqual($0, name) }) {
-            return true
-        }
-        guard let topic = session.topic(holding: name) else { return false }
-        let placement = topic.nameBytes.withUnsafeBytes { NamePlacement(name: name, topic: $0) }
-        lastAddress = CachedAddress(
-            name: Array(name),
-            generation: generation,
-            partition: topic.partition(for: name),
-            routingKey: placement.routingKey,
-            isAbsolute: placement.isAbsolute
-        )
-        return true
     }
 }
 

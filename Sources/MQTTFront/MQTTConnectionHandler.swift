@@ -43,6 +43,9 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     /// What came and was not handled: the packet that a read broke off in, or what came behind a CONNECT.
     private var split: ByteBuffer?
     private var splitNeeds = 0
+    /// The place of the address that its last message went to.
+    @exclusivity(unchecked)
+    var lastAddress = 0
     /// What is to be written at the end of this tick.
     @exclusivity(unchecked)
     var output: ByteBuffer?

@@ -24,7 +24,7 @@ package final class MQTTFront {
     @exclusivity(unchecked)
     var nameScratch: [UInt8] = []
     @exclusivity(unchecked)
-    var lastAddress = CachedAddress()
+    var addresses = AddressCache()
     /// The message that is being sent to several clients.
     @exclusivity(unchecked)
     var encodings = SharedEncodings()
@@ -199,15 +199,6 @@ package final class MQTTFront {
     }
 
     private static let keptBytes = 4 << 20
-}
-
-/// The last name that was resolved: publishers repeat themselves.
-struct CachedAddress {
-    var name: [UInt8] = []
-    var generation: UInt64 = .max
-    var partition: PartitionID?
-    var routingKey: Range<Int>?
-    var isAbsolute = false
 }
 
 /// Deadlines of many connections, looked at a few times a second: eight bytes each, no timer. A connection that

@@ -9,13 +9,18 @@ internal import StorageService
 final class TickAppends: StorageSessionDelegate {
     let tenant: TenantID
     private unowned let front: MQTTFront
+    @exclusivity(unchecked)
     private var session: GatewaySession?
     private let gatherer = PublishGatherer()
     /// Who waits for an append, by its token, in the order of their messages.
     private var waiters: [UInt64: [Waiter]] = [:]
-    /// The one whose message was added last, and the token of that.
+    /// Whose message was added last, the tickets of those that follow each other, and their append.
     @exclusivity(unchecked)
-    private var last: Waiter?
+    private var lastHandler: MQTTConnectionHandler?
+    @exclusivity(unchecked)
+    private var lastFirst: UInt64 = 0
+    @exclusivity(unchecked)
+    private var lastNext: UInt64 = 0
     @exclusivity(unchecked)
     private var lastToken: UInt64 = 0
     /// Whose acknowledgements are ready.
@@ -34,11 +39,10 @@ final class TickAppends: StorageSessionDelegate {
 
     var isEmpty: Bool { gatherer.isEmpty }
 
-    /// Adds one message of a session.
+    /// Adds one message of the session with this number.
     /// - Returns: the token of its append.
-    func add(_ record: RecordFields, to partition: PartitionID, of session: GatewaySession) -> UInt64 {
-        let own = self.session ?? open()
-        return gatherer.add(record, to: partition, session: own, owner: session.storage.number)
+    func add(_ record: RecordFields, to partition: PartitionID, of owner: UInt64) -> UInt64 {
+        gatherer.add(record, to: partition, session: session ?? open(), owner: owner)
     }
 
     private func open() -> GatewaySession {
@@ -50,19 +54,21 @@ final class TickAppends: StorageSessionDelegate {
     /// A connection waits for the message that it has added last.
     @inline(__always)
     func wait(_ handler: MQTTConnectionHandler, _ ticket: UInt64, _ token: UInt64) {
-        if token == lastToken, let waiter = last, waiter.handler === handler, waiter.tickets.upperBound == ticket {
-            last = Waiter(handler: handler, tickets: waiter.tickets.lowerBound..<ticket + 1)
+        if token == lastToken, ticket == lastNext, lastHandler === handler {
+            lastNext += 1
             return
         }
         closeLast()
+        lastHandler = handler
         lastToken = token
-        last = Waiter(handler: handler, tickets: ticket..<ticket + 1)
+        lastFirst = ticket
+        lastNext = ticket + 1
     }
 
     private func closeLast() {
-        guard let closed = last else { return }
-        last = nil
-        waiters[lastToken, default: []].append(closed)
+        guard let handler = lastHandler else { return }
+        lastHandler = nil
+        waiters[lastToken, default: []].append(Waiter(handler: handler, tickets: lastFirst..<lastNext))
     }
 
     /// Hands over what was added, in the round of this tick.

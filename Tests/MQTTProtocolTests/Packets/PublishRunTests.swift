@@ -60,11 +60,12 @@ struct PublishRunTests {
         var client = Transcript.connected(.v5) { $0.properties.receiveMaximum = 2 }.machine
         var buffer = ByteBuffer()
         #expect(client.send(run, token: 1, output: &buffer) == 2)
-        #expect(hexText(buffer.readableBytesView) == "32 07 00 01 74 00 01 00 01 32 07 00 01 74 00 02 00 02")
+        #expect(hexText(buffer.readableBytesView) == "33 07 00 01 74 00 01 00 01 33 07 00 01 74 00 02 00 02")
         #expect(client.send(run, token: 1, output: &buffer) == 0)
-        var small = Transcript.connected(.v5) { $0.properties.maximumPacketSize = 8 }.machine
+        var small = Transcript.connected(.v5) { $0.properties.maximumPacketSize = 100 }.machine
         buffer.clear()
-        #expect(small.send(run, token: 1, output: &buffer) == 0)
+        let large = try #require(encoded([[1], Array(repeating: 2, count: 100)], .v5, .atLeastOnce, "t"))
+        #expect(small.send(large, token: 1, output: &buffer) == 0)
         #expect(buffer.readableBytes == 0)
     }
 
