@@ -66,6 +66,7 @@ let package = Package(
         target("Simulator", ["StorageEngine", "StorageService", "MessageModel", "CSluiceShims"]),
 
         // Protocols as values, the gateway, and the fronts that join them.
+        target("Credentials", ["COpenSSL"]),
         target("NativeProtocol", ["MessageModel", nioCore]),
         target("MQTTProtocol", [nioCore]),
         target("Gateway", ["StorageService", "MessageModel", nioCore, logging]),
@@ -129,6 +130,7 @@ let package = Package(
                 nioEmbedded,
             ]
         ),
+        testTarget("CredentialsTests", ["Credentials"]),
         testTarget("NativeProtocolTests", ["NativeProtocol", "MessageModel", nioCore]),
         testTarget("MQTTProtocolTests", ["MQTTProtocol", nioCore]),
         testTarget(
