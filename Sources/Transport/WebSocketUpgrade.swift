@@ -10,11 +10,14 @@ package struct WebSocketUpgrade: Sendable {
     package var subprotocols: [String]
     /// The largest frame, in bytes.
     package var maxFrameBytes: Int
+    /// A connection that has not become one by then is closed.
+    package var timeout: TimeAmount
 
-    package init(path: String, subprotocols: [String], maxFrameBytes: Int) {
+    package init(path: String, subprotocols: [String], maxFrameBytes: Int, timeout: TimeAmount = .seconds(10)) {
         self.path = path
         self.subprotocols = subprotocols
         self.maxFrameBytes = maxFrameBytes
+        self.timeout = timeout
     }
 
     /// Prepares a new connection; to be called on its event loop.
@@ -71,12 +74,19 @@ private final class WebSocketRefusal: ChannelInboundHandler, RemovableChannelHan
 
     private let upgrade: WebSocketUpgrade
     private var hasAnswered = false
+    private var timer: Scheduled<Void>?
     /// What a PROXY header said before the front was there to hear it.
     private(set) var client: ClientAddress?
 
     init(_ upgrade: WebSocketUpgrade) {
         self.upgrade = upgrade
     }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        timer = context.eventLoop.assumeIsolated().scheduleTask(in: upgrade.timeout) { context.close(promise: nil) }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { timer?.cancel() }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard case .head(let head) = unwrapInboundIn(data), !hasAnswered else { return }
@@ -92,7 +102,13 @@ private final class WebSocketRefusal: ChannelInboundHandler, RemovableChannelHan
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if let event = event as? ClientAddress { client = event }
+        switch event {
+        case let event as ClientAddress: client = event
+        case ChannelEvent.inputClosed, is ChannelShouldQuiesceEvent:
+            // Nobody is there any more who could go on, or the server stops.
+            if !hasAnswered { context.close(promise: nil) }
+        default: break
+        }
         context.fireUserInboundEventTriggered(event)
     }
 
