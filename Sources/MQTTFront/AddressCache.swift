@@ -1,5 +1,6 @@
 internal import Gateway
 internal import MessageModel
+internal import StorageService
 
 /// Where the names belong that were published to last: publishers repeat themselves.
 struct AddressCache {
