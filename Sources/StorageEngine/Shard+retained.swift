@@ -31,13 +31,18 @@ extension Shard {
         }
         // What is read is durable when the log is durable so far.
         let end = log.end
-        var found: [RetainedMessage] = []
-        // In the order in which they stand: many are in one batch.
-        let values = page.values.sorted { ($0.place.position, $0.place.record) < ($1.place.position, $1.place.record) }
+        // By name, as they are answered.
+        let values = page.values
+        var found = [RetainedMessage?](repeating: nil, count: values.count)
+        // They are read in the order in which they stand: many are in one batch.
+        let order = values.indices.sorted {
+            let (left, right) = (values[$0].place, values[$1].place)
+            return (left.position, left.record) < (right.position, right.record)
+        }
         var walk = BatchWalk()
         var walked: UInt64?
-        let fetch = RecordFetch(values.map(\.place.position), readBytes: 4_096) { shard, index, stored in
-            let wanted = values[index]
+        let fetch = RecordFetch(order.map { values[$0].place.position }, readBytes: 4_096) { shard, index, stored in
+            let wanted = values[order[index]]
             guard let stored, stored.partition.topic.rawValue == wanted.place.topic else { return }
             if walked != wanted.place.position {
                 walked = wanted.place.position
@@ -61,9 +66,9 @@ extension Shard {
                 record: 0,
                 batch: excerpt
             )
-            found.append(RetainedMessage(name: wanted.name, message: message))
+            found[order[index]] = RetainedMessage(name: wanted.name, message: message)
         } completion: { shard in
-            let reply = StorageReply.retained(found, next: page.next)
+            let reply = StorageReply.retained(found.compactMap(\.self), next: page.next)
             if shard.log.durable >= end {
                 shard.answer(session, token, reply)
             } else {
