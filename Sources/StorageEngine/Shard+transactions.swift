@@ -213,7 +213,10 @@ extension Shard {
             try publish(publication, copies: copies, now: now)
             for (receipt, lane, subscription) in settled {
                 if !subscription.isLogged {
-                    finish(receipt.sequence..<receipt.sequence + 1, of: lane, subscription)
+                    let message = receipt.sequence..<receipt.sequence + 1
+                    var ended: [DeliveryState.Lease] = []
+                    lane.delivery.takeLeases(in: message, owner: nil, into: &ended)
+                    finish(message, of: lane, subscription)
                 }
                 enqueue(subscription)
             }

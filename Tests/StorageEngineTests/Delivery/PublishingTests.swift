@@ -181,4 +181,26 @@ struct PublishingTests {
         bench.consume("s", credit: 2_000)
         #expect(bench.got.last?.body == "x" && bench.got.count == 801)
     }
+
+    @Test("a commit ends the leases of a transient inbox, and frees its window")
+    func commitInTransientInbox() throws {
+        let bench = try DeliveryBench()
+        let topic = try bench.topic("t")
+        try bench.inbox("q", ["t"]) { policy in
+            policy.isDurable = false
+            policy.window = 2
+        }
+        bench.consume("q")
+        bench.publish(topic, "a", "b", "c")
+        let got = bench.take()
+        #expect(got.map(\.body) == ["a", "b"])
+        let id = try begin(bench)
+        bench.ask(.settleInTransaction(id, got.map(\.receipt)))
+        guard case .success(.done) = bench.ask(.commitTransaction(id)) else {
+            Issue.record("not committed")
+            return
+        }
+        #expect(bench.take().map(\.body) == ["c"])
+        #expect(try bench.describe("q").lanes.map(\.leased) == [1])
+    }
 }
