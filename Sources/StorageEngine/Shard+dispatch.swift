@@ -133,8 +133,9 @@ extension Shard {
             let scope = Scope(batch: batch, place: place, part: part, isFresh: true, isTaken: fresh.isTaken)
             return deliver(scope, of: lane, subscription, to: consumer, now: now, output: output)
         case .atEnd:
-            if !subscription.isInbox { wait(reader) }
-            return .nothing
+            // What is missing behind all the others was let go, or is damaged.
+            finish(fresh.range, of: lane, subscription)
+            return .passed
         case .pending:
             return .nothing
         case .damaged(let range):

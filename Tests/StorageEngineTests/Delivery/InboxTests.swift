@@ -1,4 +1,5 @@
 import MessageModel
+import Simulator
 import StorageService
 import Testing
 
@@ -261,5 +262,30 @@ struct InboxTests {
         bench.publish(topic, "c")
         bench.consume("q")
         #expect(bench.take().map(\.body) == ["c"])
+    }
+
+    @Test("what damage took from the end of an inbox is not waited for")
+    func damagedEnd() throws {
+        let bench = try DeliveryBench()
+        let topic = try bench.topic("t")
+        let other = try bench.topic("u")
+        try bench.inbox("q", ["t/#"])
+        bench.publish(topic, "a")
+        let position = bench.shard.log.end
+        bench.publish(topic, "b")
+        bench.publish(other, "c")
+        bench.publish(other, "d")
+        let (segment, offset) = try #require(bench.shard.log.locate(position))
+        let disk = bench.disk.crashed(seed: 1)
+        disk.flipBit(segment: segment.number, offset: offset + 60, bit: 1)
+        try bench.reopen(disk, withoutFiles: true)
+        #expect(bench.shard.damaged.count == 1)
+        bench.consume("q")
+        let got = bench.take()
+        #expect(got.map(\.body) == ["a"])
+        for message in got { bench.accept(message) }
+        #expect(try bench.backlog("q") == 0)
+        bench.publish(topic, "e")
+        #expect(bench.take().map(\.body) == ["e"])
     }
 }
