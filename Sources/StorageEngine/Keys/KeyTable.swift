@@ -46,10 +46,10 @@ struct KeyTable {
     }
 
     /// Forgets files that are not there and cannot, or need not, be made again from the log: those of segments that were
-    /// freed, and all that are missing where the log no longer has its beginning.
+    /// freed, and all that are missing where the log is not there as a whole any more.
     mutating func forgetMissing(files there: Set<String>, segments: [CommitLog.Segment]) {
         let numbers = Set(segments.map(\.number))
-        let isWhole = segments.first?.base == 0
+        let isWhole = segments.areContiguous(from: 0)
         files.removeAll { !there.contains($0.name) && !(isWhole && numbers.contains($0.segment)) }
     }
 
