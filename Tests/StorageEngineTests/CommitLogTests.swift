@@ -220,6 +220,20 @@ struct LogScannerTests {
         }
     }
 
+    @Test(
+        "a damaged header of a segment that stands alone hides nothing either",
+        arguments: [[0], [0, 2]] as [[UInt64]]
+    )
+    func damagedHeaderAlone(gone: [UInt64]) throws {
+        let (bench, all) = try syncedLog()
+        for segment in gone { bench.device.removeSegment(segment) }
+        try bench.flip(segment: 1, offset: 25)
+        let segments = try LogScanner.usedSegments(bench.device, identity: bench.options.logIdentity)
+        #expect(segments.first?.number == 1 && segments.first?.base == 4_096 && segments.first?.hasHeader == false)
+        let (positions, _) = try bench.scan()
+        #expect(positions.filter { $0 < 8_192 } == all.filter { $0 >= 4_096 && $0 < 8_192 })
+    }
+
     @Test("a missing segment is reported, and what is behind it is there")
     func missingSegment() throws {
         let (bench, all) = try syncedLog()

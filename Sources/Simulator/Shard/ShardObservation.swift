@@ -74,7 +74,7 @@ extension ShardModel {
         verifyProducers(present, found)
     }
 
-    private func verifyTopics(_ found: ShardObservation, _ stamp: Int) {
+    func verifyTopics(_ found: ShardObservation, _ stamp: Int) {
         for topic in topics {
             let isThere = found.topics[topic.name].map { $0.id == topic.id } ?? false
             if topic.mustExist(stamp) {

@@ -112,6 +112,14 @@ extension ShardSimulation {
         if isProven, isScanned {
             model.check(isReported, "damage at \(record.position) was not reported: \(found.damaged)")
         }
+        if !keepsSnapshots, !isScanned {
+            // Recovery needs what the log has in place of the snapshots and index files that are lost.
+            if record.kind == .checkpoint { return }
+            if record.kind == .indexCopy {
+                model.verifyTopics(found, ShardModel.never - 1)
+                return
+            }
+        }
         guard isProven || !isScanned else { return }
         // The end of the log may look like a torn write; everything else is there.
         for (index, other) in records.enumerated() where index != hit {

@@ -6,13 +6,15 @@ struct CheckpointSearch {
     struct Found {
         var state: ShardState
         var position: UInt64
+        /// Copies of index files that are damaged: what they led to is not found any more.
+        var damaged: [DamagedRegion] = []
     }
 
     let device: any LogDevice
     let options: ShardOptions
     let segments: [CommitLog.Segment]
 
-    /// Reads the whole log.
+    /// Reads the whole log. One of whose index files a copy is damaged is taken where there is no other.
     /// - Parameters:
     ///   - position: older ones are of no use.
     ///   - indexFiles: the names of those that are there.
@@ -20,6 +22,7 @@ struct CheckpointSearch {
         behind position: UInt64,
         indexFiles: Set<String>
     ) throws(DeviceError) -> Found? {
+        var partial: Found?
         for (snapshotPosition, bytes) in try wholeCheckpoints().reversed() {
             guard snapshotPosition > position, segments.areContiguous(from: snapshotPosition),
                 case .read(var state, snapshotPosition, _) = Snapshot.decode(bytes, options: options)
@@ -28,11 +31,16 @@ struct CheckpointSearch {
             try keys.restore(&state, at: snapshotPosition, files: indexFiles)
             var found = Found(state: state, position: snapshotPosition)
             if !state.indexFiles.isSubset(of: indexFiles) {
-                guard try restoreIndexes(of: &found.state) else { continue }
+                guard let damaged = try restoreIndexes(of: &found.state) else { continue }
+                found.damaged = damaged
+                guard damaged.isEmpty else {
+                    partial = partial ?? found
+                    continue
+                }
             }
             return found
         }
-        return nil
+        return partial
     }
 
     /// In the order of their positions; the newest few, since older ones are needed only where these are damaged.
@@ -58,17 +66,22 @@ struct CheckpointSearch {
 
     /// Puts the entries of index files that are not there back into memory, from their copies in the log. They go to new
     /// files later.
-    /// - Returns: false where copies are missing.
-    private func restoreIndexes(of state: inout ShardState) throws(DeviceError) -> Bool {
+    /// - Returns: the copies that are damaged, whose entries are missing; nil where a file was not copied.
+    private func restoreIndexes(of state: inout ShardState) throws(DeviceError) -> [DamagedRegion]? {
         var copies: [IndexFile.Key: [(offset: Int, bytes: [UInt8])]] = [:]
+        var damaged: [DamagedRegion] = []
         for (key, file) in state.files.files {
-            guard file.isCopied else { return false }
+            guard file.isCopied else { return nil }
             for copy in file.copies {
-                guard let bytes = try read(copy, of: key) else { return false }
+                guard let bytes = try read(copy, of: key) else {
+                    let end = copy.position + UInt64(copy.recordBytes)
+                    damaged.append(DamagedRegion(start: copy.position, end: end))
+                    continue
+                }
                 copies[key, default: []].append((Int(copy.fileOffset), bytes))
             }
         }
-        var isWhole = true
+        var isPlausible = true
         var touched: [UInt64: [IndexedSequence]] = [:]
         state.forEachSequence { sequence in
             let old = sequence.index
@@ -77,13 +90,14 @@ struct CheckpointSearch {
             var boundaries: [PartitionIndex.Boundary] = []
             for run in old.runs {
                 let range = Int(run.fileOffset)..<Int(run.fileOffset) + Int(run.count) * IndexEntry.bytes
+                // What was damaged leaves a gap.
                 guard let found = Self.bytes(range, in: copies[run.file] ?? []) else {
-                    isWhole = false
-                    return
+                    isPlausible = isPlausible && !damaged.isEmpty
+                    continue
                 }
                 let runEntries = IndexFile.entries(in: found)
                 guard run.isPlausible(runEntries, from: 0) else {
-                    isWhole = false
+                    isPlausible = false
                     return
                 }
                 if boundaries.last?.segment != run.logSegment {
@@ -109,7 +123,7 @@ struct CheckpointSearch {
             state.touched[segment, default: []] += sequences.filter { !known.contains(ObjectIdentifier($0)) }
         }
         _ = state.files.removeUnused()
-        return isWhole
+        return isPlausible ? damaged.sorted { $0.start < $1.start } : nil
     }
 
     /// The bytes of a range of a file, whose parts follow each other.

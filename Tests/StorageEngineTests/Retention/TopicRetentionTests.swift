@@ -165,4 +165,35 @@ struct TopicRetentionTests {
         bench.pass(milliseconds: 20_000)
         #expect(try bench.stored(topic) == [])
     }
+
+    @Test("without side files, a damaged copy of an index in the log takes with it only what it led to")
+    func damagedIndexCopy() throws {
+        let bench = try bench()
+        let ring = try bench.topic("ring") { $0.maxBytes = 20_000 }
+        let kept = try bench.topic("kept")
+        for number in 0..<800 {
+            bench.publish(ring, DeliveryBench.body(number))
+            if number % 10 == 0 { bench.publish(kept, DeliveryBench.body(number, bytes: 20)) }
+            bench.pass(milliseconds: 20)
+        }
+        #expect(bench.segments.first ?? 0 > 0)
+        let all = try bench.stored(kept)
+        #expect(all.count == 80)
+        let copies = bench.shard.state.files.files.values.flatMap(\.copies).sorted { $0.position < $1.position }
+        #expect(!copies.isEmpty)
+        for copy in copies.suffix(3) {
+            let disk = bench.disk.crashed(seed: 3)
+            let (segment, offset) = try #require(bench.shard.log.locate(copy.position))
+            disk.flipBit(segment: segment.number, offset: offset + Int(copy.recordBytes) - 16, bit: 0)
+            let other = try self.bench()
+            other.options = bench.options
+            try other.reopen(disk, withoutFiles: true)
+            let left = try other.stored(kept)
+            #expect(Set(left).isSubset(of: all) && left == left.sorted())
+            #expect(left.count == 80 || other.shard.damaged.contains { $0.start == copy.position })
+            #expect(left.last == all.last)
+            other.publish(kept, DeliveryBench.body(800))
+            #expect(try other.stored(kept) == left + [800])
+        }
+    }
 }
