@@ -213,6 +213,11 @@ extension DeliveryModel {
         entry.sequence = delivery.sequence
         subscription.entries[message] = entry
         checkOrder(entry, subscription, text)
+        if entry.isVague {
+            // What became of it before is known no better than that: a crash may go back to any of it.
+            let unknown = self.moment()
+            entry.attempts = (entry.attempts.map(\.count) + [delivery.attempt - 1]).map { (unknown, $0) }
+        }
         let moment = moment()
         entry.failed = delivery.attempt - 1
         entry.attempts.append((moment, delivery.attempt))

@@ -198,7 +198,9 @@ package class ShardHost {
             isRoundScheduled = false
             runRound()
         case .timer:
-            timerAt = nil
+            // One that an earlier one took the place of.
+            guard let timerAt, timerAt <= scheduler.now else { break }
+            self.timerAt = nil
             runRound()
         case .completion:
             completionsScheduled -= 1
@@ -253,7 +255,8 @@ package class ShardHost {
             completionsScheduled += 1
             scheduler.schedule(.completion, afterMicroseconds: 10...UInt64(random.percent(10) ? 15_000 : 600))
         }
-        guard let deadline = shard?.nextDeadline, timerAt.map({ deadline < $0 }) ?? true else { return }
+        guard let deadline = shard?.nextDeadline.map({ max($0, scheduler.now) }), timerAt.map({ deadline < $0 }) ?? true
+        else { return }
         timerAt = deadline
         scheduler.schedule(.timer, at: deadline)
     }
