@@ -360,13 +360,14 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         }
         leaveSession()
         guard let context else { return }
+        if case .disconnectedByClient = end, output.readableBytes == 0 {
+            // It waits for nothing.
+            return context.close(promise: nil)
+        }
         // Behind everything that is being written in this tick.
         let bound = NIOLoopBound(self, eventLoop: front.eventLoop)
-        let isFarewell = if case .disconnectedByClient = end { true } else { false }
         context.eventLoop.execute {
             guard let context = bound.value.context else { return }
-            // A client that has said so itself waits for nothing.
-            if isFarewell { return context.close(promise: nil) }
             context.close(mode: .output, promise: nil)
             context.eventLoop.scheduleTask(in: .milliseconds(MQTTFrontOptions.lingerMilliseconds)) {
                 bound.value.context?.close(promise: nil)
