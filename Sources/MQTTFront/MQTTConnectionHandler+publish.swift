@@ -202,7 +202,7 @@ extension MQTTConnectionHandler: StorageSessionDelegate {
     }
 
     func attachmentEnded(attachment: UInt32, error: SluiceError) {
-        guard !machine.hasEnded else { return }
+        guard !hasEnded else { return }
         if attachment == SessionInbox.attachment {
             // Somebody deleted the session: it is over for the client too.
             inbox = nil

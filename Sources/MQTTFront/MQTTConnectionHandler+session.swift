@@ -47,7 +47,7 @@ extension MQTTConnectionHandler {
     }
 
     private func foundSession(_ result: Result<StorageReply, SluiceError>) {
-        guard let opening, !machine.hasEnded else { return }
+        guard let opening, !hasEnded else { return }
         switch result {
         case .success(.state(let description, let entries)):
             let isKept = !opening.connect.cleanStart
@@ -71,7 +71,7 @@ extension MQTTConnectionHandler {
 
     /// A new session: with an inbox where it is to outlive the connection.
     private func makeSession() {
-        guard opening != nil, !machine.hasEnded else { return }
+        guard opening != nil, !hasEnded else { return }
         guard machine.sessionExpirySeconds > 0 else { return open() }
         let specification = SubscriptionSpecification(
             name: SessionKey.inboxName(client),
@@ -123,7 +123,7 @@ extension MQTTConnectionHandler {
     }
 
     private func refuseOpening(_ error: SluiceError) {
-        guard opening != nil, !machine.hasEnded else { return }
+        guard opening != nil, !hasEnded else { return }
         front.logger.warning(
             "an MQTT session cannot be opened",
             metadata: ["client": "\(client)", "why": "\(error.message)"]
@@ -137,7 +137,7 @@ extension MQTTConnectionHandler {
 
     /// The session is there: answers CONNECT and goes on.
     private func open() {
-        guard let opening, !machine.hasEnded, let session else { return }
+        guard let opening, !hasEnded, let session else { return }
         opening.acceptance.isSessionStored = inbox != nil
         var output = takeOutput()
         if let end = machine.accept(opening.acceptance, nowMilliseconds: front.nowMilliseconds(), output: &output) {

@@ -116,7 +116,7 @@ extension MQTTConnectionHandler {
     /// One of the answers that a change waits for has come.
     func answered(_ change: FilterChange) {
         change.outstanding -= 1
-        guard change.outstanding == 0, change.isComplete, !machine.hasEnded else { return }
+        guard change.outstanding == 0, change.isComplete, !hasEnded else { return }
         var output = takeOutput()
         finish(change, isSubscribe: change.isSubscribe, output: &output)
         putOutput(output)

@@ -27,6 +27,8 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     @exclusivity(unchecked)
     private(set) var isConnected = false
     @exclusivity(unchecked)
+    private(set) var hasEnded = false
+    @exclusivity(unchecked)
     private(set) var version = ProtocolVersion.v3_1_1
     @exclusivity(unchecked)
     private(set) var usesTopicAliases = false
@@ -100,6 +102,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         machine.connectionLost()
+        hasEnded = true
         isConnected = false
         leaveSession()
         front.closed(self, number: number)
@@ -112,7 +115,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     }
 
     private func receive(_ buffer: inout ByteBuffer) {
-        guard !isLingering, !machine.hasEnded else { return }
+        guard !hasEnded else { return }
         if opening != nil {
             // What comes behind a CONNECT waits for its answer.
             if split == nil { split = buffer } else { split?.writeBuffer(&buffer) }
@@ -123,7 +126,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         if split != nil, !completeSplit(from: &buffer, now: now) { return }
         let consumed = buffer.withUnsafeReadableBytes { parse($0, now: now) }
         buffer.moveReaderIndex(forwardBy: consumed)
-        if buffer.readableBytes > 0, !machine.hasEnded { keepSplit(&buffer) }
+        if buffer.readableBytes > 0, !hasEnded { keepSplit(&buffer) }
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -139,7 +142,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         front.gatherer.flushIfNeeded(session)
         appends.flushLater()
         flushSettlements()
-        if !version.hasProperties, machine.isInboundWindowFull { setReading(false) }
+        if !version.hasProperties, machine.asksForPause() { setReading(false) }
         // A farewell is to be written before the connection is closed.
         if isLingering { return writeOutput() }
         // Behind the round, which mostly brings more.
@@ -191,7 +194,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
                     if buffer.readableBytes > 0 { split = buffer }
                     return false
                 }
-                if consumed > 0 || machine.hasEnded { return !machine.hasEnded }
+                if consumed > 0 || hasEnded { return !hasEnded }
                 // Only the length was complete: `parse` has said how much more is needed.
                 if splitNeeds == before { return true }
             }
@@ -275,7 +278,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
                     .auth:
                     let action = machine.received(header, rest, nowMilliseconds: now, output: &output)
                     perform(action, now: now, output: &output)
-                    if machine.hasEnded { return bytes.count }
+                    if hasEnded { return bytes.count }
                 }
                 position += header.totalLength
             case .needMore(let total):
@@ -319,7 +322,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     }
 
     func deadlineReached(now: Int64) {
-        guard context != nil, !machine.hasEnded else { return }
+        guard context != nil, !hasEnded else { return }
         var output = takeOutput()
         if let end = machine.timerFired(nowMilliseconds: now, output: &output) {
             close(end, output: &output)
@@ -341,7 +344,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
 
     /// Ends the connection from this side.
     func end(_ reason: ReasonCode) {
-        guard !machine.hasEnded else { return }
+        guard !hasEnded else { return }
         var output = takeOutput()
         close(machine.end(reason, output: &output), output: &output)
         putOutput(output)
@@ -351,6 +354,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     func close(_ end: ConnectionEnd, output: inout ByteBuffer) {
         guard !isLingering else { return }
         isLingering = true
+        hasEnded = true
         isConnected = false
         if case .violation(let error) = end {
             front.logger.debug(
@@ -409,7 +413,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     }
 
     func resumeReadingIfPossible() {
-        if isReadingPaused, opening == nil, !machine.isInboundWindowFull { setReading(true) }
+        if isReadingPaused, opening == nil, !machine.asksForPause() { setReading(true) }
     }
 }
 

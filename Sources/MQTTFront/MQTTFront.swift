@@ -124,7 +124,7 @@ package final class MQTTFront {
 
     /// Sees to it that the handler's deadline is looked at when it comes.
     func watch(_ handler: MQTTConnectionHandler) {
-        guard let deadline = handler.machine.deadlineMilliseconds else { return }
+        guard let deadline = handler.machine.nextDeadline() else { return }
         deadlines.insert(handler.number, at: deadline)
         guard !isTicking else { return }
         isTicking = true

@@ -189,6 +189,26 @@ struct LocalStorageTests {
         try await client.stop()
     }
 
+    @Test("each message of a batch of several sessions is told apart")
+    func owners() async throws {
+        let client = try await StorageClient(path: directory.path)
+        let builtIn = PartitionID(topic: TopicID(rawValue: 1), index: 0)
+        let number = try await client.onSession { session in
+            Array("#".utf8).withUnsafeBytes { #expect(session.addFilter($0, id: 0) == nil) }
+            return session.number
+        }
+        let owners = [
+            RecordOwner(session: number, count: 1), RecordOwner(session: number + 1, count: 2),
+            RecordOwner(session: number, count: 1),
+        ]
+        _ = try await client.append(["a", "b", "c", "d"], to: builtIn, name: "n", owners: owners)
+        #expect(try await client.waitForDelivery(4) == ["n=a[0]", "n=b[0]", "n=c[0]", "n=d[0]"])
+        _ = try await client.append(["e", "f"], to: builtIn, name: "n")
+        _ = try await client.waitForDelivery(2)
+        #expect(try await client.own() == [true, false, false, true, true, true])
+        try await client.stop()
+    }
+
     @Test("a position is found by time")
     func findByTime() async throws {
         let client = try await StorageClient(path: directory.path)

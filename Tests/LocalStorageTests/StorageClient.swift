@@ -68,7 +68,8 @@ final class StorageClient: Sendable {
         name: String? = nil,
         acknowledgement: Acknowledgement = .durable,
         producer: ProducerID = .anonymous,
-        sequence: UInt32 = 0
+        sequence: UInt32 = 0,
+        owners: [RecordOwner] = []
     ) async throws -> AppendResult {
         let loop = host.eventLoop
         return try await loop.flatSubmit { [session, box] () -> EventLoopFuture<AppendResult> in
@@ -76,12 +77,9 @@ final class StorageClient: Sendable {
             let token = box.value!.expectAppend(promise)
             let batch = makeBatch(bodies, name: name, producer: producer, sequence: sequence)
             batch.withUnsafeBytes { bytes in
-                session.value!.append(
-                    BatchView(prefixOf: bytes)!,
-                    to: partition,
-                    acknowledgement: acknowledgement,
-                    token: token
-                )
+                var options = AppendOptions(acknowledgement: acknowledgement)
+                options.owners = owners
+                session.value!.append(BatchView(prefixOf: bytes)!, to: partition, options: options, token: token)
             }
             return promise.futureResult
         }.get()
@@ -106,6 +104,11 @@ final class StorageClient: Sendable {
         try await host.eventLoop.flatSubmit { [box, host] in
             box.value!.wait(for: count, eventLoop: host.eventLoop)
         }.get()
+    }
+
+    /// Whether this session published what came by live filters, message by message.
+    func own() async throws -> [Bool] {
+        try await host.eventLoop.submit { [box] in box.value!.own }.get()
     }
 
     func endedAttachments() async throws -> [UInt32: SluiceError] {
@@ -170,6 +173,8 @@ private final class Recorder: StorageSessionDelegate {
     private var appends: [UInt64: EventLoopPromise<AppendResult>] = [:]
     private var waiting: (count: Int, promise: EventLoopPromise<[String]>)?
     var delivered: [String] = []
+    /// Whether this session published what came by live filters, message by message.
+    var own: [Bool] = []
     var ended: [UInt32: SluiceError] = [:]
 
     init(eventLoop: any EventLoop) { self.eventLoop = eventLoop }
@@ -215,6 +220,7 @@ private final class Recorder: StorageSessionDelegate {
     func messageRouted(_ message: RoutedMessage) {
         var name: [UInt8] = []
         message.record.appendName(topic: message.topicName, to: &name)
+        own.append(message.isOwn)
         let filters = message.filters.map(String.init).joined(separator: ",")
         delivered.append(
             "\(String(decoding: name, as: UTF8.self))=\(String(decoding: message.record.body, as: UTF8.self))[\(filters)]"

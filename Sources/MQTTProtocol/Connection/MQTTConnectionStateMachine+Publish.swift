@@ -92,6 +92,9 @@ extension MQTTConnectionStateMachine {
         inboundCount >= Int(options.receiveMaximum)
     }
 
+    /// `isInboundWindowFull` for owners that keep the machine in an object: a getter of another module copies all of it.
+    package mutating func asksForPause() -> Bool { isInboundWindowFull }
+
     /// The packet identifiers of QoS 2 messages that were received and wait for PUBREL.
     package var receivedIdentifiers: [UInt16] { exchanges.receivedIdentifiers }
 

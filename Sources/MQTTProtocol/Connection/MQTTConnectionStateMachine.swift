@@ -104,6 +104,9 @@ package struct MQTTConnectionStateMachine: Sendable {
         }
     }
 
+    /// `deadlineMilliseconds` for owners that keep the machine in an object: a getter of another module copies all of it.
+    package mutating func nextDeadline() -> Int64? { deadlineMilliseconds }
+
     /// Looks for the next packet at the beginning of `bytes`, the received bytes not yet used.
     package mutating func nextPacket(
         _ bytes: UnsafeRawBufferPointer,
