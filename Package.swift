@@ -76,19 +76,22 @@ let package = Package(
         ),
         target(
             "MQTTFront",
-            ["Gateway", "StorageService", "MQTTProtocol", "MessageModel", deques, nioCore, nioPosix, logging]
+            [
+                "Gateway", "StorageService", "MQTTProtocol", "MessageModel", "Credentials", "Transport", deques, nioCore,
+                nioPosix, logging,
+            ]
         ),
         target(
             "HTTPFront",
             [
-                "Gateway", "OutboundHTTP", "StorageService", "MessageModel", hummingbird, httpTypes, nioHTTPTypes, nioHTTP1,
+                "Gateway", "OutboundHTTP", "StorageService", "MessageModel", "Transport", hummingbird, httpTypes, nioHTTPTypes, nioHTTP1,
                 nioCore, logging,
             ]
         ),
 
         // The client library, the console, and what the executable needs besides.
         target("SluiceClient", ["NativeProtocol", "MessageModel", nioCore, nioPosix, logging]),
-        target("ServerConfiguration", [yams]),
+        target("ServerConfiguration", ["Credentials", yams]),
         target("Observability", [logging]),
         target("Transport", ["MessageModel", nioCore, nioHTTP1, nioWebSocket]),
         target("OutboundHTTP", [nioCore, nioHTTP1, nioPosix]),
@@ -96,11 +99,11 @@ let package = Package(
         .executableTarget(
             name: "sluice",
             dependencies: [
-                "AdminConsole", "COpenSSL", "CMosquitto", "ServerConfiguration", "FileLog", "Gateway", "HTTPFront",
+                "AdminConsole", "COpenSSL", "CMosquitto", "Credentials", "ServerConfiguration", "FileLog", "Gateway", "HTTPFront",
                 "LocalStorage",
                 "MQTTFront", "MQTTProtocol", "MessageModel", "NativeFront", "NativeProtocol", "Observability",
                 "Simulator",
-                "SluiceClient", "StorageEngine", "StorageService",
+                "SluiceClient", "StorageEngine", "StorageService", "Transport",
                 argumentParser, logging, nioCore, nioPosix,
             ],
             swiftSettings: swiftSettings

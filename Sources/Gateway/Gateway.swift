@@ -9,6 +9,8 @@ package final class Gateway {
     package let storage: any StorageService
     /// What publishers get that do not say when they want to be told.
     package let acknowledgement: Acknowledgement
+    /// Of the front whose clients have sessions; nil where it is not served.
+    package weak var sessions: (any SessionDirectory)?
 
     package init(storage: any StorageService, acknowledgement: Acknowledgement = .durable) {
         self.storage = storage

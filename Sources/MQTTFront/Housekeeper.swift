@@ -31,7 +31,7 @@ final class Housekeeper: StorageSessionDelegate {
         return opened
     }
 
-    private func ask(
+    func ask(
         _ request: StorageRequest,
         _ completion: @escaping (Result<StorageReply, SluiceError>) -> Void = { _ in }
     ) {

@@ -41,7 +41,10 @@ extension MQTTConnectionHandler {
         let isRetained = first.isRetained && match.retainsAsPublished
         var next = range.lowerBound
         if match.identifiers.isEmpty, !usesTopicAliases {
-            if qos == .atMostOnce, isOverfull { return }
+            if qos == .atMostOnce, isOverfull {
+                front.counters.publishesDropped &+= UInt64(range.count)
+                return
+            }
             if qos == .atMostOnce || waiting.isEmpty {
                 let place = front.encodings.place(version, qos, isRetained: isRetained)
                 if front.encodes(run, range, version: version, qos: qos, isRetained: isRetained, at: place) {
@@ -52,6 +55,9 @@ extension MQTTConnectionHandler {
                         output: &output
                     )
                     putOutput(output)
+                    var payloadBytes = 0
+                    for index in range.lowerBound..<next { payloadBytes &+= run.records[index].body.count }
+                    front.counters.sent(messages: next - range.lowerBound, payloadBytes: payloadBytes)
                 }
             }
         }
@@ -133,7 +139,10 @@ extension MQTTConnectionHandler {
         if usesTopicAliases || (qos != .atMostOnce && !waiting.isEmpty) {
             return sendAlone(message, qos: qos, isRetained: isRetained, expiry: expiry)
         }
-        if qos == .atMostOnce, isOverfull { return }
+        if qos == .atMostOnce, isOverfull {
+            front.counters.publishesDropped &+= 1
+            return
+        }
         let place = front.encodings.place(version, qos, isRetained: isRetained)
         if !front.encodings.holds(message.serial, at: place) {
             front.encode(message, version: version, qos: qos, isRetained: isRetained, expiry: expiry.value, at: place)
@@ -146,6 +155,7 @@ extension MQTTConnectionHandler {
         )
         switch admission {
         case .admitted(let identifier):
+            front.counters.sent(payloadBytes: message.record.body.count)
             var output = takeOutput()
             let start = output.writerIndex
             output.writeImmutableBuffer(front.encodings[place].packet)
@@ -210,10 +220,13 @@ extension MQTTConnectionHandler {
         unsentBytes + (output?.readableBytes ?? 0) >= front.options.outgoingBufferBytes
     }
 
-    private func send(_ packet: OutboundPublish, token: DeliveryToken, identifier: UInt16) -> Bool {
+    func send(_ packet: OutboundPublish, token: DeliveryToken, identifier: UInt16) -> Bool {
         if packet.qos == .atMostOnce {
             // A client that does not read loses what may be lost, and holds nobody up.
-            guard !isOverfull else { return true }
+            guard !isOverfull else {
+                front.counters.publishesDropped &+= 1
+                return true
+            }
         } else if !waiting.isEmpty {
             return wait(packet, token: token, identifier: identifier)
         }
@@ -221,7 +234,9 @@ extension MQTTConnectionHandler {
         let admission = machine.send(packet, token: token.rawValue, identifier: identifier, output: &output)
         putOutput(output)
         switch admission {
-        case .admitted: return true
+        case .admitted:
+            front.counters.sent(payloadBytes: packet.payload.count)
+            return true
         case .windowFull: return wait(packet, token: token, identifier: identifier)
         case .tooLarge, .notConnected: return false
         }
@@ -255,6 +270,7 @@ extension MQTTConnectionHandler {
                 identifier: next.identifier
             ) {
             case .admitted(let identifier):
+                front.counters.sent(payloadBytes: size)
                 let start = output.writerIndex
                 output.writeImmutableBuffer(next.packet)
                 next.encoded.setPacketIdentifier(identifier, in: &output, packetAt: start)

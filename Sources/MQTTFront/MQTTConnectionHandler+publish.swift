@@ -11,6 +11,8 @@ extension MQTTConnectionHandler {
     func accept(_ publish: InboundPublish, _ packet: UnsafeRawBufferPointer, output: inout ByteBuffer) {
         guard let session else { return }
         let view = publish.view
+        front.counters.publishesReceived &+= 1
+        front.counters.publishBytesReceived &+= UInt64(truncatingIfNeeded: view.payloadRange.count)
         if publish.resolvedAlias != 0 {
             guard let topic = machine.topic(ofAlias: publish.resolvedAlias) else { return }
             topic.withUnsafeBytes { add(publish, name: $0, packet, session, output: &output) }
@@ -77,6 +79,10 @@ extension MQTTConnectionHandler {
         guard address.generation == session.topics.generation, address.tenant == session.tenant,
             let partition = address.partition
         else { return }
+        var messages = 0
+        var answers = 0
+        var payloadBytes = 0
+        defer { front.counters.received(messages: messages, answers: answers, payloadBytes: payloadBytes) }
         address.name.withUnsafeBytes { name in
             var record = RecordFields()
             record.routingKey = address.routingKey.map { name.slice($0) }
@@ -89,6 +95,8 @@ extension MQTTConnectionHandler {
                     return
                 }
                 position += publish.totalLength
+                messages &+= 1
+                payloadBytes &+= publish.payloadRange.count
                 record.body = rest.slice(publish.payloadRange)
                 record.deliveryClass = publish.qos.deliveryClass
                 record.isRetained = publish.isRetained
@@ -96,6 +104,7 @@ extension MQTTConnectionHandler {
                     _ = appends.add(record, to: partition, of: owner)
                     continue
                 }
+                answers &+= 1
                 let token = append(record, to: partition, session)
                 note(publish.ticket, publish.qos, publish.packetIdentifier, token)
             }

@@ -20,15 +20,27 @@ final class Opening {
 // The beginning and the end of sessions (MQTT 5.0 §3.1.2.4, §3.1.2.11.2, §4.1).
 extension MQTTConnectionHandler {
     func authorize(_ connect: ConnectPacket, output: inout ByteBuffer) {
-        guard front.connectionCount <= front.options.maximumConnections else {
-            close(machine.refuse(.quotaExceeded, output: &output), output: &output)
-            return
+        if let refusal = front.refusal() {
+            let end = machine.refuse(refusal.reason, serverReference: refusal.reference, output: &output)
+            return close(end, output: &output)
         }
         guard connect.clientIdentifier.bytes.count <= MQTTFrontOptions.clientIdentifierBytes else {
             close(machine.refuse(.clientIdentifierNotValid, output: &output), output: &output)
             return
         }
+        guard connect.properties.authenticationMethod == nil else {
+            return beginAuthentication(connect, output: &output)
+        }
+        guard front.options.allowsAnonymous else {
+            return close(machine.refuse(.notAuthorized, output: &output), output: &output)
+        }
+        openSession(connect, authenticationData: nil, output: &output)
+    }
+
+    /// The client may come in: finds its session.
+    func openSession(_ connect: ConnectPacket, authenticationData: [UInt8]?, output: inout ByteBuffer) {
         let opening = Opening(connect: connect)
+        opening.acceptance.authenticationData = authenticationData
         client = connect.clientIdentifier
         let isAssigned = client.isEmpty
         if isAssigned {

@@ -81,6 +81,7 @@ extension MQTTConnectionHandler {
     @discardableResult
     func activate(_ subscription: Subscription, id: UInt32) -> Bool {
         guard let session else { return false }
+        if subscription.readsSystem { front.systemReaders[number] = self }
         let group = subscription.filter.isShared ? front.groupNumber(subscription.filter.text) : nil
         return subscription.filter.matched.withUnsafeBytes {
             session.storage.addFilter($0, id: id, group: group) == nil
@@ -135,7 +136,13 @@ extension MQTTConnectionHandler {
         }
         machine.subscribed(packetIdentifier: change.packetIdentifier, reasons: change.reasons, output: &output)
         guard !change.scans.isEmpty else { return }
-        retainedScans.append(contentsOf: change.scans)
+        for scan in change.scans {
+            if scan.subscription.readsSystem {
+                systemScans.append(scan.subscription)
+            } else {
+                retainedScans.append(scan)
+            }
+        }
         continueScan()
     }
 

@@ -5,6 +5,7 @@ internal import MQTTProtocol
 internal import MessageModel
 internal import NIOCore
 internal import StorageService
+internal import Transport
 
 /// The thin shell around one MQTT connection: bytes to the state machine, messages to the gateway, deliveries back, one
 /// write for each tick of the event loop.
@@ -42,6 +43,10 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     /// Names this connection among those of the front.
     private(set) var number: UInt64 = 0
     private var context: ChannelHandlerContext?
+    private var isOpen = false
+    /// Where the client is; nil where nobody knows.
+    private(set) var peer: SocketAddress?
+    private(set) var connectedAt = Timestamp.zero
     /// What came and was not handled: the packet that a read broke off in, or what came behind a CONNECT.
     private var split: ByteBuffer?
     private var splitNeeds = 0
@@ -57,6 +62,9 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     private var isLingering = false
     private var isReadingPaused = false
 
+    /// An authentication that is under way, and who the client was found to be; nil where it was not asked.
+    var authentication: ClientAuthentication?
+    var user: String?
     /// What is known of a CONNECT that waits for storage.
     var opening: Opening?
     /// Requests that wait for their answers, by their tokens.
@@ -82,6 +90,8 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     /// Last values that are to be sent.
     var retainedScans: Deque<RetainedScan> = []
     var isScanning = false
+    /// New filters for values of the server's own, which are sent behind the SUBACK.
+    var systemScans: [Subscription] = []
 
     init(front: MQTTFront) {
         self.front = front
@@ -93,14 +103,26 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
 
     // MARK: Channel
 
-    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        // Behind a WebSocket the connection is there before the front is.
+        if context.channel.isActive { begin(context) }
+    }
 
-    func channelActive(context: ChannelHandlerContext) {
+    func channelActive(context: ChannelHandlerContext) { begin(context) }
+
+    private func begin(_ context: ChannelHandlerContext) {
+        guard !isOpen else { return }
+        isOpen = true
+        peer = context.remoteAddress
         number = front.opened(self)
         front.watch(self)
+        if front.isBeyondLimits { context.close(promise: nil) }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        guard isOpen else { return }
+        isOpen = false
         machine.connectionLost()
         hasEnded = true
         isConnected = false
@@ -111,6 +133,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var buffer = unwrapInboundIn(data)
+        front.counters.bytesReceived &+= UInt64(buffer.readableBytes)
         receive(&buffer)
     }
 
@@ -155,20 +178,33 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     func writeDue() {
         isWriteDue = false
         writeOutput()
+        // Who does not take his answers is not read either: what waits for him has a bound.
+        if !isWritable, isStuck { setReading(false) }
     }
+
+    /// More waits to be sent than one client may have.
+    private var isStuck: Bool { unsentBytes >= front.options.outgoingBufferBytes }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         isWritable = context.channel.isWritable
-        if isWritable { continueScan() }
+        if isWritable {
+            resumeReadingIfPossible()
+            continueScan()
+        }
         context.fireChannelWritabilityChanged()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        guard case ChannelEvent.inputClosed? = event as? ChannelEvent else { return }
-        writeOutput()
-        context.close(promise: nil)
+        switch event {
+        case ChannelEvent.inputClosed:
+            writeOutput()
+            context.close(promise: nil)
+        case let client as ClientAddress: peer = client.address
+        case is ChannelShouldQuiesceEvent: end(.serverShuttingDown)
+        default: break
+        }
     }
 
     // MARK: Framing
@@ -214,6 +250,8 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
 
     /// The client is accepted.
     func accepted() {
+        front.counters.connects &+= 1
+        connectedAt = Timestamp(rawValue: Timestamp.wallClock())
         isConnected = true
         version = machine.version
         usesTopicAliases = machine.usesTopicAliases
@@ -236,6 +274,12 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         var output = takeOutput()
         defer { putOutput(output) }
         var position = 0
+        var packets: UInt64 = 0
+        var answers: UInt64 = 0
+        defer {
+            front.counters.packetsReceived &+= packets
+            front.counters.packetsSent &+= answers
+        }
         while position < bytes.count {
             if bytes[position] >> 4 == PacketType.publish.rawValue, isConnected {
                 takePlain(bytes, &position, now: now)
@@ -253,6 +297,9 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
             }
             switch machine.nextPacket(rest, output: &output) {
             case .packet(let header):
+                packets &+= 1
+                // What is answered by a packet, the one way or the other.
+                if header.isAnswered { answers &+= 1 }
                 switch header.type {
                 case .publish:
                     switch machine.receivedPublish(header, rest, nowMilliseconds: now, output: &output) {
@@ -303,6 +350,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         case .subscribe(let subscribe): self.subscribe(subscribe, output: &output)
         case .unsubscribe(let packet): unsubscribe(packet, output: &output)
         case .close(let end): close(end, output: &output)
+        case .authenticate(let data, let isNew): authenticate(data, isNew: isNew, output: &output)
         case .publish, .acknowledged, .received, .released:
             // They take the shorter way.
             break
@@ -390,11 +438,17 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     func putOutput(_ buffer: ByteBuffer) { output = buffer }
 
     func writeOutput() {
+        if !systemScans.isEmpty {
+            let scans = systemScans
+            systemScans = []
+            for subscription in scans { sendSystemValues(for: subscription) }
+        }
         guard let buffer = output.take() else { return }
         guard buffer.readableBytes > 0, let context else {
             front.putBuffer(buffer)
             return
         }
+        front.counters.bytesSent &+= UInt64(buffer.readableBytes)
         context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
         front.putBuffer(buffer)
     }
@@ -413,7 +467,18 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     }
 
     func resumeReadingIfPossible() {
-        if isReadingPaused, opening == nil, !machine.asksForPause() { setReading(true) }
+        if isReadingPaused, opening == nil, !isStuck, !machine.asksForPause() { setReading(true) }
+    }
+}
+
+extension PacketHeader {
+    /// The server answers it, if it is as it should be.
+    fileprivate var isAnswered: Bool {
+        switch type {
+        case .publish: flags & 0x06 != 0
+        case .puback, .pubcomp, .disconnect, .connack, .suback, .unsuback, .pingresp: false
+        case .connect, .pubrec, .pubrel, .subscribe, .unsubscribe, .pingreq, .auth: true
+        }
     }
 }
 

@@ -43,6 +43,18 @@ package final class MQTTFront {
     private var nextClientNumber: UInt64 = 0
     private let clientNumberPrefix: String
     private var lastToken: UInt64 = 0
+    var connectRate: ConnectRate
+    @exclusivity(unchecked)
+    var counters = FrontCounters()
+    var system = SystemTopics()
+    /// Clients with filters for values of the server's own, by their numbers.
+    var systemReaders: [UInt64: MQTTConnectionHandler] = [:]
+    /// As storage said last.
+    var retainedCount: Int?
+    let startedMilliseconds: Int64
+    var systemUpdatedMilliseconds: Int64
+    /// What users that are not known are answered follows from it.
+    let authenticationSecret = (0..<32).map { _ in UInt8.random(in: .min ... .max) }
     /// Buffers that are not in use, and what they hold together: a tick needs one for each connection that it writes to.
     @exclusivity(unchecked)
     private var spareBuffers: [ByteBuffer] = []
@@ -59,11 +71,31 @@ package final class MQTTFront {
         self.eventLoop = eventLoop
         self.logger = logger
         propertySection = ByteBufferAllocator().buffer(capacity: 256)
+        startedMilliseconds = Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000)
+        systemUpdatedMilliseconds = startedMilliseconds
+        connectRate = ConnectRate(limit: options.connectsPerSecond, nowMilliseconds: startedMilliseconds)
         clientNumberPrefix = String(UInt32.random(in: 0 ... .max), radix: 16)
         housekeeper.recoverWills()
+        gateway.sessions = self
+        startSystemTopics()
     }
 
     package var connectionCount: Int { slots.count - freeSlots.count }
+
+    /// So many connections that there is no place even for telling a client so.
+    var isBeyondLimits: Bool { connectionCount > options.maximumConnections + MQTTFrontOptions.connectionsToRefuse }
+
+    /// Why a client that connects now is not taken, and where it may go; nil where it is taken.
+    func refusal() -> (reason: ReasonCode, reference: MQTTString?)? {
+        if options.redirect == .permanently { return (.serverMoved, options.serverReference) }
+        if options.redirect == .temporarily { return (.useAnotherServer, options.serverReference) }
+        if connectionCount > options.maximumConnections {
+            return options.redirect == .whenFull
+                ? (.useAnotherServer, options.serverReference) : (.quotaExceeded, nil)
+        }
+        guard connectRate.admits(nowMilliseconds: nowMilliseconds()) else { return (.connectionRateExceeded, nil) }
+        return nil
+    }
 
     // MARK: Connections
 
@@ -75,6 +107,7 @@ package final class MQTTFront {
 
     /// - Returns: the connection's number: the slot, and above it the generation.
     func opened(_ handler: MQTTConnectionHandler) -> UInt64 {
+        counters.sockets &+= 1
         let slot = freeSlots.popLast() ?? slots.count
         if slot == slots.count { slots.append(Slot()) }
         slots[slot].handler = handler
@@ -91,6 +124,7 @@ package final class MQTTFront {
         slots[slot].handler = nil
         slots[slot].generation &+= 1
         freeSlots.append(slot)
+        systemReaders[number] = nil
         if clients[handler.client] === handler { clients[handler.client] = nil }
     }
 

@@ -1,3 +1,4 @@
+package import Credentials
 package import MQTTProtocol
 internal import StorageService
 
@@ -6,6 +7,8 @@ package struct MQTTFrontOptions: Sendable {
     package var server = MQTTServerOptions()
     /// Connections at a time; more are refused.
     package var maximumConnections = 100_000
+    /// CONNECTs that are accepted in a second; zero for no limit.
+    package var connectsPerSecond = 0
     /// Bytes that may wait for one client. Beyond it QoS 0 messages are dropped for this client, and one that does not
     /// take its QoS 1 messages is disconnected.
     package var outgoingBufferBytes = 1 << 20
@@ -15,6 +18,25 @@ package struct MQTTFrontOptions: Sendable {
     /// Messages that may wait for one stored session; the oldest make room. An entry takes 32 bytes, in files where many
     /// wait.
     package var queuedMessages: UInt64 = 1_000_000
+
+    /// How often values under `$SYS` are looked at; zero: there are none.
+    package var systemIntervalMilliseconds: Int64 = 10_000
+    /// What `$SYS/broker/version` says.
+    package var serverVersion = ""
+
+    /// When clients are sent to another server (MQTT 5.0 §4.11).
+    package enum Redirect: Sendable {
+        case never, whenFull, temporarily, permanently
+    }
+    package var redirect = Redirect.never
+    /// Where they are sent, as they are told it; nil where they are not told.
+    package var serverReference: MQTTString?
+    /// Who can authenticate with SCRAM-SHA-256, by name.
+    package var users: [String: ScramCredential] = [:] {
+        didSet { server.authenticationMethods = users.isEmpty ? [] : [MQTTString(ScramServer.mechanism)] }
+    }
+    /// Clients that do not authenticate are accepted.
+    package var allowsAnonymous = true
 
     package init() {
         server.explainsRefusals = true
@@ -44,6 +66,9 @@ package struct MQTTFrontOptions: Sendable {
         return policy
     }
 
+    /// Connections beyond the most there may be that are open for as long as it takes to refuse them; still more are
+    /// closed at once.
+    static let connectionsToRefuse = 1_000
     /// Client identifiers may be so long: with what stands before them they name inboxes.
     static let clientIdentifierBytes = 240
     /// With the client's identifier behind it, what a client that asks is told as the basis of its response topics

@@ -108,11 +108,58 @@ package enum ConfigurationSchema {
             "Where MQTT 3.1.1 and 5.0 listen, without TLS."
         ),
         ConfigurationKey(
+            list: "mqtt.websocket_listen",
+            \.mqtt.websocketListen,
+            .address,
+            named: "addresses",
+            mayBeEmpty: true,
+            "Where MQTT listens for WebSocket connections, without TLS, besides the addresses of HTTP."
+        ),
+        ConfigurationKey(
+            "mqtt.websocket_path",
+            \.mqtt.websocketPath,
+            .urlPath,
+            "The path of WebSocket connections: ws://host:port/mqtt."
+        ),
+        ConfigurationKey(
+            "mqtt.websocket_on_http",
+            \.mqtt.websocketOnHTTP,
+            .boolean,
+            "Whether WebSocket connections are taken at http.listen too, on the first request of a connection."
+        ),
+        ConfigurationKey(
+            list: "mqtt.proxy_protocol",
+            \.mqtt.proxyProtocol,
+            .address,
+            named: "addresses",
+            mayBeEmpty: true,
+            "Those of mqtt.listen and mqtt.websocket_listen at which every connection begins with a PROXY header, version "
+                + "1 or 2, because a load balancer is in front. Others can then not connect there."
+        ),
+        ConfigurationKey(
             "mqtt.max_packet_size",
             \.mqtt.maxPacketSize,
             // 268,435,460 bytes is the largest packet that MQTT can express (5.0 §2.1.4), a little over 256 MiB.
             .size((1 << 10)...(256 << 20)),
             "The largest packet accepted from a client. It must fit into a batch."
+        ),
+        ConfigurationKey(
+            "mqtt.max_topic_length",
+            \.mqtt.maxTopicLength,
+            .integer(1...65535),
+            "How many bytes a topic name or filter may have."
+        ),
+        ConfigurationKey(
+            "mqtt.max_topic_levels",
+            \.mqtt.maxTopicLevels,
+            .integer(1...128),
+            "How many levels a topic name or filter may have."
+        ),
+        ConfigurationKey(
+            "mqtt.max_subscriptions",
+            \.mqtt.maxSubscriptions,
+            .integer(1...1_000_000),
+            "How many topic filters one client may subscribe to; more are refused."
         ),
         ConfigurationKey(
             "mqtt.keep_alive_max",
@@ -133,16 +180,57 @@ package enum ConfigurationSchema {
             "How many QoS 1 and 2 publishes a client may have unacknowledged."
         ),
         ConfigurationKey(
+            "mqtt.max_in_flight",
+            \.mqtt.maxInFlight,
+            .integer(1...65535),
+            "How many QoS 1 and 2 messages are sent to a client before it acknowledges, if it allows as many."
+        ),
+        ConfigurationKey(
             "mqtt.topic_alias_maximum",
             \.mqtt.topicAliasMaximum,
             .integer(0...65535),
             "How many topic aliases an MQTT 5 client may use on one connection; 0 for none."
         ),
         ConfigurationKey(
+            "mqtt.redirect",
+            \.mqtt.redirect,
+            .choice,
+            "When clients that connect are sent to another server: when this one has max_connections (when_full), or "
+                + "always, for a time (temporarily) or for good (permanently)."
+        ),
+        ConfigurationKey(
+            list: "mqtt.server_reference",
+            \.mqtt.serverReference,
+            .address,
+            named: "addresses",
+            mayBeEmpty: true,
+            "The servers that an MQTT 5 client is told then."
+        ),
+        ConfigurationKey(
+            "mqtt.allow_anonymous",
+            \.mqtt.allowAnonymous,
+            .boolean,
+            "Whether clients are accepted that do not authenticate. Without it only MQTT 5 clients with SCRAM-SHA-256 are."
+        ),
+        ConfigurationKey(
+            list: "mqtt.scram_users",
+            \.mqtt.scramUsers,
+            .scramUser,
+            named: "users",
+            mayBeEmpty: true,
+            "Who can authenticate with SCRAM-SHA-256, the method of MQTT 5 enhanced authentication that is built in."
+        ),
+        ConfigurationKey(
             "mqtt.max_connections",
             \.mqtt.maxConnections,
             .integer(1...10_000_000),
             "How many MQTT connections are open at most; more are refused."
+        ),
+        ConfigurationKey(
+            "mqtt.connect_rate",
+            \.mqtt.connectRate,
+            .integer(0...10_000_000),
+            "How many clients may connect in a second; more are told to come later. 0 for no limit."
         ),
         ConfigurationKey(
             "mqtt.max_outgoing_buffer",
@@ -161,6 +249,12 @@ package enum ConfigurationSchema {
             \.mqtt.maxQueuedMessages,
             .integer(1...1_000_000_000),
             "How many messages may wait for one session; the oldest make room."
+        ),
+        ConfigurationKey(
+            "mqtt.sys_interval",
+            \.mqtt.sysInterval,
+            .duration(.zero ... .seconds(3_600)),
+            "How often the values under $SYS/broker are published, as far as they have changed. 0s: never."
         ),
     ]
 

@@ -1,3 +1,5 @@
+internal import Credentials
+
 /// Why a text is not a value of the kind that its key has.
 struct ValueProblem: Error {
     var message: String
@@ -87,6 +89,28 @@ extension SettingKind where Value == String {
         }
     }
 
+    /// The path of an address on the web: `/mqtt`.
+    static var urlPath: Self {
+        Self(name: "URL path", limits: "/ and up to 127 letters, digits, '/', '.', '_' or '-'") {
+            text throws(ValueProblem) in
+            let permitted = text.utf8.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"),
+                    UInt8(ascii: "/"):
+                    true
+                default: false
+                }
+            }
+            guard permitted, text.hasPrefix("/"), text.utf8.count <= 128 else {
+                throw ValueProblem("'\(text)' is not a path such as /mqtt")
+            }
+            return text
+        } render: {
+            $0
+        }
+    }
+
     /// A path of a file or folder; a relative one starts at the server's working directory.
     static var path: Self {
         Self(name: "path", limits: "") { text throws(ValueProblem) in
@@ -107,6 +131,26 @@ extension SettingKind where Value == ListenAddress {
             try ListenAddress(text: text)
         } render: {
             $0.description
+        }
+    }
+}
+
+extension SettingKind where Value == SluiceConfiguration.ScramUser {
+    /// `NAME=SCRAM-SHA-256$…`, as `sluice config user` writes it. Shown without what is secret.
+    static var scramUser: Self {
+        Self(name: "user", limits: "what `sluice config user NAME` writes") { text throws(ValueProblem) in
+            guard let equals = text.lastIndex(of: "$").flatMap({ text[..<$0].firstIndex(of: "=") }),
+                equals > text.startIndex,
+                let credential = ScramCredential(text: String(text[text.index(after: equals)...]))
+            else {
+                throw ValueProblem(
+                    "it is not NAME=SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY",
+                    hint: "sluice config user NAME makes it from a password"
+                )
+            }
+            return SluiceConfiguration.ScramUser(name: String(text[..<equals]), credential: credential)
+        } render: {
+            "\($0.name)=SCRAM-SHA-256$\($0.credential.iterations):…"
         }
     }
 }

@@ -41,16 +41,23 @@ extension SluiceConfiguration {
                 "\(Units.text(bytes: mqtt.maxOutgoingBuffer)) does not hold one packet of mqtt.max_packet_size"
                     + " (\(Units.text(bytes: mqtt.maxPacketSize)))"
             )
+            for address in mqtt.proxyProtocol {
+                require(
+                    mqtt.listen.contains(address) || mqtt.websocketListen.contains(address),
+                    "mqtt.proxy_protocol",
+                    "\(address) is not in mqtt.listen or mqtt.websocket_listen"
+                )
+            }
         }
         let fronts = [
-            ("native", native.enabled, native.listen), ("mqtt", mqtt.enabled, mqtt.listen),
-            ("http", http.enabled, http.listen),
+            ("native.listen", native.enabled, native.listen), ("mqtt.listen", mqtt.enabled, mqtt.listen),
+            ("mqtt.websocket_listen", mqtt.enabled, mqtt.websocketListen), ("http.listen", http.enabled, http.listen),
         ]
         var users: [ListenAddress: String] = [:]
         for (name, enabled, addresses) in fronts where enabled {
             for address in addresses where address.port != 0 {
-                if let other = users.updateValue("\(name).listen", forKey: address) {
-                    require(false, "\(name).listen", "\(address) is taken by \(other)")
+                if let other = users.updateValue(name, forKey: address) {
+                    require(false, name, "\(address) is taken by \(other)")
                 }
             }
         }

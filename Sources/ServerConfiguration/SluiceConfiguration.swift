@@ -1,3 +1,5 @@
+package import Credentials
+
 /// Everything an operator sets for one server, checked and complete. The property initialisers are the defaults;
 /// ``ConfigurationSchema`` names, limits and documents each property.
 package struct SluiceConfiguration: Sendable, Equatable {
@@ -54,17 +56,49 @@ package struct SluiceConfiguration: Sendable, Equatable {
     package struct MQTT: Sendable, Equatable {
         package var enabled = true
         package var listen = [ListenAddress(host: "127.0.0.1", port: 1883)]
+        package var websocketListen: [ListenAddress] = []
+        package var websocketPath = "/mqtt"
+        package var websocketOnHTTP = true
+        /// Of the addresses above, those with a load balancer in front.
+        package var proxyProtocol: [ListenAddress] = []
         /// Bytes.
         package var maxPacketSize = 1 << 20
+        /// Bytes.
+        package var maxTopicLength = 65_535
+        package var maxTopicLevels = 128
+        package var maxSubscriptions = 1_000
+        package var maxInFlight = 1_024
         package var keepAliveMax = Duration.seconds(65535)
         package var connectTimeout = Duration.seconds(10)
         package var receiveMaximum = 1024
         package var topicAliasMaximum = 64
+        package var redirect = Redirect.never
+        package var serverReference: [ListenAddress] = []
+        package var allowAnonymous = true
+        package var scramUsers: [ScramUser] = []
         package var maxConnections = 100_000
+        /// CONNECTs in a second; zero for no limit.
+        package var connectRate = 0
         /// Bytes.
         package var maxOutgoingBuffer = 1 << 20
         package var maxSessionExpiry = Duration.seconds(30 * 86_400)
         package var maxQueuedMessages = 1_000_000
+        /// Zero: there are no values under `$SYS`.
+        package var sysInterval = Duration.seconds(10)
+    }
+
+    /// When MQTT clients are sent to another server.
+    package enum Redirect: String, Sendable, CaseIterable {
+        case never
+        case whenFull = "when_full"
+        case temporarily
+        case permanently
+    }
+
+    /// Somebody who can authenticate with SCRAM-SHA-256.
+    package struct ScramUser: Sendable, Hashable {
+        package var name: String
+        package var credential: ScramCredential
     }
 
     package struct HTTP: Sendable, Equatable {

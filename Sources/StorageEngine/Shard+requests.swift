@@ -326,7 +326,8 @@ extension Shard {
             acceptsWrites: reason.isEmpty,
             reason: reason,
             durable: LogPosition(rawValue: log.durable),
-            end: LogPosition(rawValue: log.end)
+            end: LogPosition(rawValue: log.end),
+            retainedMessages: state.retained.values.reduce(0) { $0 + $1.count }
         )
     }
 }

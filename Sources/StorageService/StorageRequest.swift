@@ -261,7 +261,16 @@ package struct StorageHealth: Sendable, Equatable {
     /// Everything before this place in the commit log is fsynced.
     package var durable: LogPosition
     package var end: LogPosition
-    package init(acceptsWrites: Bool, reason: String, durable: LogPosition, end: LogPosition) {
+    /// Names that have a last value.
+    package var retainedMessages: Int
+    package init(
+        acceptsWrites: Bool,
+        reason: String,
+        durable: LogPosition,
+        end: LogPosition,
+        retainedMessages: Int = 0
+    ) {
+        self.retainedMessages = retainedMessages
         self.acceptsWrites = acceptsWrites
         self.reason = reason
         self.durable = durable

@@ -10,8 +10,8 @@ struct Sluice: ParsableCommand {
         abstract: "A multi-protocol message gateway over one shared log.",
         subcommands: [
             ServeCommand.self, ProduceCommand.self, ConsumeCommand.self, TopicCommand.self, SubscriptionCommand.self,
-            LookUpCommand.self, RedriveCommand.self, RetainedCommand.self, ScheduleCommand.self, BenchCommand.self,
-            SimCommand.self, ConfigCommand.self, VersionCommand.self,
+            LookUpCommand.self, RedriveCommand.self, RetainedCommand.self, SessionCommand.self, ScheduleCommand.self,
+            BenchCommand.self, SimCommand.self, ConfigCommand.self, VersionCommand.self,
         ]
     )
 

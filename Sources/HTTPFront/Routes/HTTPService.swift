@@ -76,6 +76,17 @@ struct HTTPService: Sendable {
             case .post: return try await publish(to: .topic(path[2]), target, call)
             default: return try await read(.topic(path[2]), target, call)
             }
+        case (2, "v1") where path[1] == "sessions":
+            try call.check([.get])
+            return try await listSessions(target)
+        case (3, "v1") where path[1] == "sessions":
+            switch try call.check([.get, .delete]) {
+            case .delete: return try await deleteSession(path[2], target)
+            default: return try await showSession(path[2], target)
+            }
+        case (4, "v1") where path[1] == "sessions" && path[3] == "connection":
+            try call.check([.delete])
+            return try await disconnectClient(path[2], target)
         case (2, "v1") where path[1] == "transactions":
             try call.check([.post])
             return try await beginTransaction(target, call)

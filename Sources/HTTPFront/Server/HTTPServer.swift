@@ -12,14 +12,14 @@ package import NIOCore
 package final class HTTPServer: Sendable {
     /// The port that is listened on: the one asked for, or the one that the system chose for 0.
     package let port: Int
-    private let server: Server<HTTP1Channel>
+    private let server: Server<SharedPortChannel>
     private let running: Task<Void, any Error>
     private let bridge: StorageBridge
     private let options: HTTPOptions
 
     private init(
         port: Int,
-        server: Server<HTTP1Channel>,
+        server: Server<SharedPortChannel>,
         running: Task<Void, any Error>,
         bridge: StorageBridge,
         options: HTTPOptions
@@ -35,6 +35,7 @@ package final class HTTPServer: Sendable {
     /// - Parameters:
     ///   - port: 0 lets the system choose, see `port`.
     ///   - group: serves the sockets.
+    ///   - webSocket: is served on the same port.
     ///   - gateway: bound to `eventLoop`, the loop of the gateway and of storage; it may belong to `group`.
     /// - Throws: `SluiceError` where the address cannot be listened on.
     package static func start(
@@ -44,6 +45,7 @@ package final class HTTPServer: Sendable {
         gateway: NIOLoopBound<Gateway>,
         eventLoop: any EventLoop,
         options: HTTPOptions = HTTPOptions(),
+        webSocket: WebSocketService? = nil,
         logger: Logger
     ) async throws -> HTTPServer {
         let bridge = try await StorageBridge.open(
@@ -78,7 +80,11 @@ package final class HTTPServer: Sendable {
         var quiet = logger
         quiet.logLevel = max(logger.logLevel, .warning)
         let server = Server(
-            childChannelSetup: channel,
+            childChannelSetup: SharedPortChannel(
+                http: channel,
+                webSocket: webSocket,
+                timeout: .milliseconds(options.idleTimeoutMilliseconds)
+            ),
             configuration: ServerConfiguration(
                 address: .hostname(host, port: port),
                 availableConnectionsDelegate: .maximum(options.maxConnections, logger: quiet)

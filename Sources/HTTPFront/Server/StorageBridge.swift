@@ -9,10 +9,16 @@ internal import Synchronization
 final class StorageBridge: Sendable {
     private let eventLoop: any EventLoop
     private let requests: NIOLoopBound<SessionRequests>
+    private let gateway: NIOLoopBound<Gateway>
     private let lastToken = Atomic<UInt64>(0)
 
-    private init(eventLoop: any EventLoop, requests: NIOLoopBound<SessionRequests>) {
+    private init(
+        eventLoop: any EventLoop,
+        gateway: NIOLoopBound<Gateway>,
+        requests: NIOLoopBound<SessionRequests>
+    ) {
         self.eventLoop = eventLoop
+        self.gateway = gateway
         self.requests = requests
     }
 
@@ -25,7 +31,11 @@ final class StorageBridge: Sendable {
         try await eventLoop.submit {
             let requests = SessionRequests(eventLoop: eventLoop, timeout: timeout, maxWaits: maxWaits)
             requests.session = gateway.value.openSession(delegate: requests)
-            return StorageBridge(eventLoop: eventLoop, requests: NIOLoopBound(requests, eventLoop: eventLoop))
+            return StorageBridge(
+                eventLoop: eventLoop,
+                gateway: gateway,
+                requests: NIOLoopBound(requests, eventLoop: eventLoop)
+            )
         }.get()
     }
 
@@ -37,6 +47,17 @@ final class StorageBridge: Sendable {
             guard let session = requests.value.session else { throw SessionRequests.stopped }
             return try body(session)
         }.get()
+    }
+
+    /// Asks the gateway for something, on its event loop, and waits for the answer.
+    func withGateway<Value: Sendable>(
+        _ body: @escaping @Sendable (Gateway, @escaping @Sendable (Result<Value, SluiceError>) -> Void) -> Void
+    ) async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            eventLoop.execute { [gateway] in
+                body(gateway.value) { result in continuation.resume(with: result.mapError { $0 as any Error }) }
+            }
+        }
     }
 
     /// Asks storage, and waits for the answer.

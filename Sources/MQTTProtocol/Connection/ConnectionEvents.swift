@@ -26,6 +26,9 @@ package enum MQTTAction: Sendable, Hashable {
     case received(packetIdentifier: UInt16, token: UInt64)
     /// As `AcknowledgementDecision.released`.
     case released(packetIdentifier: UInt16)
+    /// The client goes on with enhanced authentication, or begins with it anew: call `challenge`,
+    /// `completeReauthentication` or, where it failed, `refuse` or `end`. Messages are not held up by that.
+    case authenticate(data: [UInt8], isNew: Bool)
     /// Write the output, close, and publish what `takeWill` returns.
     case close(ConnectionEnd)
 }
@@ -92,6 +95,8 @@ package struct ConnectAcceptance: Sendable, Hashable {
     /// Needed when the client's own identifier is empty.
     package var assignedClientIdentifier: MQTTString?
     package var responseInformation: MQTTString?
+    /// The last message of enhanced authentication.
+    package var authenticationData: [UInt8]?
     package var diagnostics = Diagnostics.none
 
     package init(assignedClientIdentifier: MQTTString? = nil) {

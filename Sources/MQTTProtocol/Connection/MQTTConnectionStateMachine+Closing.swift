@@ -44,11 +44,12 @@ extension MQTTConnectionStateMachine {
             return refuse(reason, serverReference: serverReference, diagnostics: diagnostics, output: &output)
         }
         let isAllowed = reason.isAllowed(in: .disconnect, from: .server)
+        let explains = options.explainsRefusals && diagnostics.isEmpty
         writeFarewell(
             DisconnectPacket(
                 reason: isAllowed ? reason : .unspecifiedError,
                 serverReference: serverReference,
-                diagnostics: diagnostics
+                diagnostics: explains ? explanation(reason) : diagnostics
             ),
             &output
         )
@@ -57,9 +58,11 @@ extension MQTTConnectionStateMachine {
 
     private mutating func writeFarewell(_ packet: DisconnectPacket, _ output: inout ByteBuffer) {
         switch phase {
-        case .awaitingConnect, .authorizing, .ended:
-            // A server must not send DISCONNECT before a CONNACK of success [MQTT-3.14.0-1].
+        case .awaitingConnect, .ended:
             break
+        case .authorizing:
+            // A server must not send DISCONNECT before a CONNACK of success [MQTT-3.14.0-1].
+            writeRefusal(packet.reason, diagnostics: packet.diagnostics, version: version, &output)
         case .connected:
             writeAcknowledgements(into: &output)
             if version.hasProperties {
@@ -67,6 +70,17 @@ extension MQTTConnectionStateMachine {
             }
         }
         phase = .ended
+    }
+
+    /// A failure in words.
+    func explanation(_ reason: ReasonCode) -> Diagnostics {
+        Diagnostics(reasonString: reason.isFailure ? reason.text : nil)
+    }
+
+    /// Whether acknowledgements say in words why something is refused: where this server does and the client wants it
+    /// [MQTT-3.1.2-29].
+    var explainsAcknowledgements: Bool {
+        options.explainsRefusals && version.hasProperties && client.requestsProblemInformation
     }
 
     /// The transport is gone without a word.

@@ -30,7 +30,9 @@ extension MQTTConnectionStateMachine {
         case .v3_1_1:
             if connect.clientIdentifier.isEmpty, !connect.cleanStart { throw .clientIdentifierNotValid }
         case .v5:
-            if connect.properties.authenticationMethod != nil { throw .unsupportedAuthenticationMethod }
+            if let method = connect.properties.authenticationMethod, !options.authenticationMethods.contains(method) {
+                throw .unsupportedAuthenticationMethod
+            }
         }
         guard var will = connect.will else { return connect }
         if will.qos > options.maximumQoS {
@@ -58,6 +60,8 @@ extension MQTTConnectionStateMachine {
         client.requestsProblemInformation = connect.properties.requestsProblemInformation
         client.keepAliveSeconds = connect.keepAliveSeconds
         client.offeredWill = connect.will.map(KeptWill.init)
+        client.authenticationMethod = connect.properties.authenticationMethod
+        if client.authenticationMethod != nil { authentication = .server }
     }
 
     /// Answers a CONNECT that cannot be accepted, in the form its sender understands, or not at all.
@@ -75,7 +79,7 @@ extension MQTTConnectionStateMachine {
         // 3.x closes without a word in every other case (3.1.1 §3.1.4).
     }
 
-    private func writeRefusal(
+    func writeRefusal(
         _ reason: ReasonCode,
         explaining error: MQTTProtocolError? = nil,
         serverReference: MQTTString? = nil,
@@ -87,6 +91,7 @@ extension MQTTConnectionStateMachine {
         var connack = ConnackPacket(reason: allowed ? reason : .unspecifiedError)
         connack.properties.serverReference = serverReference
         connack.properties.diagnostics = diagnostics
+        if diagnostics.isEmpty, options.explainsRefusals { connack.properties.diagnostics = explanation(reason) }
         if let error, options.explainsViolations {
             connack.properties.diagnostics.reasonString = MQTTString(error.description)
         }
@@ -130,6 +135,7 @@ extension MQTTConnectionStateMachine {
             limit: Int(min(client.receiveMaximum, options.maximumInFlight)),
             identifiers: (isSessionStored ? Self.firstOwnIdentifier : 1)...UInt16.max
         )
+        authentication = .none
         for identifier in acceptance.receivedIdentifiers { exchanges.restore(identifier) }
         will = client.offeredWill
         client.offeredWill = nil
@@ -158,6 +164,9 @@ extension MQTTConnectionStateMachine {
         properties.isSubscriptionIdentifierAvailable = options.isSubscriptionIdentifierAvailable
         properties.isSharedSubscriptionAvailable = options.isSharedSubscriptionAvailable
         properties.responseInformation = acceptance.responseInformation
+        // [MQTT-4.12.0-5]: the method comes back with a success.
+        properties.authenticationMethod = client.authenticationMethod
+        properties.authenticationData = client.authenticationMethod == nil ? nil : acceptance.authenticationData
         properties.diagnostics = acceptance.diagnostics
         return properties
     }

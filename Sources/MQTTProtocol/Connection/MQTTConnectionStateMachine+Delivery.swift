@@ -239,10 +239,17 @@ extension MQTTConnectionStateMachine {
         with type: PacketType,
         _ output: inout ByteBuffer
     ) {
-        AcknowledgementPacket(
+        let answer = AcknowledgementPacket(
             type: type,
             packetIdentifier: packet.packetIdentifier,
             reason: .packetIdentifierNotFound
-        ).encode(into: &output, version: version)
+        )
+        guard explainsAcknowledgements else { return answer.encode(into: &output, version: version) }
+        answer.encode(
+            into: &output,
+            version: version,
+            diagnostics: explanation(answer.reason),
+            maximumPacketSize: client.maximumPacketSize
+        )
     }
 }

@@ -140,11 +140,10 @@ extension MQTTConnectionStateMachine {
     @discardableResult
     package mutating func writeAcknowledgements(into output: inout ByteBuffer) -> Int {
         guard phase == .connected else { return 0 }
-        let explains = options.explainsRefusals && version.hasProperties && client.requestsProblemInformation
         return pending.writeReady(
             into: &output,
             version: version,
-            explainingWithin: explains ? client.maximumPacketSize : 0,
+            explainingWithin: explainsAcknowledgements ? client.maximumPacketSize : 0,
             exchanges: &exchanges
         )
     }

@@ -37,7 +37,7 @@ extension MQTTConnectionStateMachine {
         return SubackPacket(
             packetIdentifier: packetIdentifier,
             reasons: reasons.map { $0.isAllowed(in: .suback, from: .server) ? $0 : .unspecifiedError },
-            diagnostics: client.requestsProblemInformation ? diagnostics : .none
+            diagnostics: self.diagnostics(reasons, diagnostics)
         ).encode(into: &output, version: version, maximumPacketSize: client.maximumPacketSize)
     }
 
@@ -56,7 +56,16 @@ extension MQTTConnectionStateMachine {
         return UnsubackPacket(
             packetIdentifier: packetIdentifier,
             reasons: reasons.map { $0.isAllowed(in: .unsuback, from: .server) ? $0 : .unspecifiedError },
-            diagnostics: client.requestsProblemInformation ? diagnostics : .none
+            diagnostics: self.diagnostics(reasons, diagnostics)
         ).encode(into: &output, version: version, maximumPacketSize: client.maximumPacketSize)
+    }
+
+    /// What is said in words about a SUBACK or UNSUBACK: why the first of the filters is refused that is.
+    private func diagnostics(_ reasons: [ReasonCode], _ given: Diagnostics) -> Diagnostics {
+        guard client.requestsProblemInformation else { return .none }
+        guard given.isEmpty, explainsAcknowledgements, let failure = reasons.first(where: \.isFailure) else {
+            return given
+        }
+        return explanation(failure)
     }
 }

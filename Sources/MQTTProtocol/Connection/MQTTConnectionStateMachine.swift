@@ -34,6 +34,17 @@ package struct MQTTConnectionStateMachine: Sendable {
         var requestsProblemInformation = true
         var keepAliveSeconds: UInt16 = 0
         var offeredWill: KeptWill?
+        /// The method of enhanced authentication that CONNECT named.
+        var authenticationMethod: MQTTString?
+    }
+
+    /// Whose turn it is in enhanced authentication (MQTT 5.0 §4.12).
+    enum Authentication: Sendable {
+        case none
+        /// The owner looks at what the client said.
+        case server
+        /// AUTH is awaited.
+        case client
     }
 
     private let shared: MQTTServerOptions.Shared
@@ -45,6 +56,7 @@ package struct MQTTConnectionStateMachine: Sendable {
     var will: KeptWill?
     var pending = PendingAcknowledgements()
     var exchanges = InboundExchanges()
+    var authentication = Authentication.none
     var isSessionStored = false
     var aliases = InboundTopicAliases()
     var window = OutboundWindow(limit: 0)
@@ -88,6 +100,10 @@ package struct MQTTConnectionStateMachine: Sendable {
     package var sessionExpirySeconds: UInt32 { client.sessionExpirySeconds }
     /// DISCONNECT said how long, and not what CONNECT had said.
     package var hasChangedSessionExpiry: Bool { client.hasChangedSessionExpiry }
+    /// The client's keep alive, or the one that it was told; zero for none.
+    package var keepAliveSeconds: UInt16 { client.keepAliveSeconds }
+    /// What is published if the client goes without a farewell.
+    package var currentWill: Will? { will?.will }
     /// Messages to the client carry topic aliases: their encodings are its own.
     package var usesTopicAliases: Bool { outboundAliases.maximum > 0 }
     /// QoS 1 and 2 messages that may be in flight to the client.
@@ -113,7 +129,10 @@ package struct MQTTConnectionStateMachine: Sendable {
         output: inout ByteBuffer
     ) -> MQTTFraming {
         switch phase {
-        case .authorizing, .ended: return .paused
+        case .ended: return .paused
+        case .authorizing:
+            // Of a client that authenticates AUTH is awaited, and nothing else is read.
+            guard authentication == .client else { return .paused }
         case .awaitingConnect:
             // Whoever speaks another protocol is not waited for.
             if let first = bytes.first, first >> 4 != PacketType.connect.rawValue {
@@ -146,7 +165,7 @@ package struct MQTTConnectionStateMachine: Sendable {
             guard header.type == .connect else { return .close(violated(.firstPacketNotConnect, &output)) }
             return receivedConnect(header, bytes, &output)
         case .authorizing:
-            return .close(violated(.unexpectedPacket, &output))
+            return receivedAuthorizing(header, bytes, &output)
         case .connected:
             switch header.type {
             case .publish:
@@ -195,8 +214,10 @@ package struct MQTTConnectionStateMachine: Sendable {
             return try receivedDisconnect(header, bytes)
         case .auth where !version.hasProperties:
             throw .reservedPacketType
-        case .connect, .connack, .publish, .puback, .pubrec, .pubrel, .pubcomp, .suback, .unsuback, .pingresp, .auth:
-            // A second CONNECT, a server's packet, or AUTH without a method agreed upon in CONNECT.
+        case .auth:
+            return try receivedAuth(header, bytes)
+        case .connect, .connack, .publish, .puback, .pubrec, .pubrel, .pubcomp, .suback, .unsuback, .pingresp:
+            // A second CONNECT, or a server's packet.
             throw .unexpectedPacket
         }
     }

@@ -28,6 +28,9 @@ package struct MQTTServerOptions: Sendable, Hashable {
     /// Says in words, in PUBACK and PUBREC, why a message of a 5.0 client is refused, where the client wants that.
     package var explainsRefusals = false
 
+    /// Methods of enhanced authentication that the owner knows; others are refused with 0x8C.
+    package var authenticationMethods: [MQTTString] = []
+
     package init() {}
 
     /// The options of all connections of a server, kept once.

@@ -2,12 +2,14 @@ import AdminConsole
 import ArgumentParser
 import ServerConfiguration
 
-/// `sluice config validate|show|explain`.
+/// `sluice config validate|show|explain|user`.
 struct ConfigCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "config",
         abstract: "Check, show and explain a server's configuration.",
-        subcommands: [ConfigValidateCommand.self, ConfigShowCommand.self, ConfigExplainCommand.self]
+        subcommands: [
+            ConfigValidateCommand.self, ConfigShowCommand.self, ConfigExplainCommand.self, ConfigUserCommand.self,
+        ]
     )
 }
 

@@ -90,29 +90,6 @@ struct RedriveCommand: AsyncParsableCommand {
     }
 }
 
-/// `sluice retained`.
-struct RetainedCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "retained",
-        abstract: "Show the last values of names."
-    )
-
-    @Argument(help: "A name or a filter: 'factory/#'.")
-    var filter: String = "#"
-
-    @OptionGroup var output: OutputOptions
-    @OptionGroup var server: NativeServerOptions
-
-    func run() async throws {
-        try await server.withClient { client in
-            let found = try await calling("show retained messages") { () async throws(SluiceClientError) in
-                try await client.retained(matching: filter)
-            }
-            output.show(found.map(\.message))
-        }
-    }
-}
-
 /// `sluice schedule`.
 struct ScheduleCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -14,6 +14,7 @@ import NativeProtocol
 import ServerConfiguration
 import StorageEngine
 import StorageService
+import Transport
 
 /// A running server: the storage, the gateway on it, and a listener for each address.
 ///
@@ -25,12 +26,14 @@ final class Server {
         var address: String
     }
 
-    private let group: MultiThreadedEventLoopGroup
+    let group: MultiThreadedEventLoopGroup
     private let node: NodeDirectory
-    private let storage: StorageHost
-    private let logger: Logger
+    let storage: StorageHost
+    let logger: Logger
     private var nativeListeners: [NativeListener] = []
-    private var mqttListeners: [MQTTListener] = []
+    var mqttListeners: [MQTTListener] = []
+    /// What is served in WebSocket on the addresses of HTTP.
+    var httpWebSocket: WebSocketService?
     private var httpServers: [HTTPServer] = []
     private(set) var listening: [Listening] = []
 
@@ -125,47 +128,13 @@ final class Server {
         }
     }
 
-    private func listenMQTT(_ configuration: SluiceConfiguration, gateway: NIOLoopBound<Gateway>) async throws {
-        let options = Self.options(configuration.mqtt)
-        let loop = storage.eventLoop
-        let front = try await loop.submit { [logger] in
-            let front = MQTTFront(gateway: gateway.value, options: options, eventLoop: loop, logger: logger)
-            return NIOLoopBound(front, eventLoop: loop)
-        }.get()
-        for address in configuration.mqtt.listen {
-            let listener = try await binding("MQTT", address) { [group] in
-                try await MQTTListener.start(host: address.host, port: address.port, group: group, front: front)
-            }
-            mqttListeners.append(listener)
-            report("mqtt", listener.localAddress)
-        }
-    }
-
-    private static func options(_ mqtt: SluiceConfiguration.MQTT) -> MQTTFrontOptions {
-        var options = MQTTFrontOptions()
-        options.maximumConnections = mqtt.maxConnections
-        options.outgoingBufferBytes = mqtt.maxOutgoingBuffer
-        options.server.receiveMaximum = UInt16(clamping: mqtt.receiveMaximum)
-        options.server.topicAliasMaximum = UInt16(clamping: mqtt.topicAliasMaximum)
-        options.server.maximumKeepAliveSeconds = UInt16(clamping: mqtt.keepAliveMax.components.seconds)
-        options.server.connectTimeoutMilliseconds =
-            mqtt.connectTimeout.components.seconds * 1_000
-            + mqtt.connectTimeout.components.attoseconds / 1_000_000_000_000_000
-        options.server.maximumSessionExpirySeconds = UInt32(clamping: mqtt.maxSessionExpiry.components.seconds)
-        options.queuedMessages = UInt64(mqtt.maxQueuedMessages)
-        options.server.limits.maximumPacketSize = mqtt.maxPacketSize
-        options.server.limits.maximumTopicLength = Limits.nameBytes
-        options.server.limits.maximumTopicLevels = Limits.nameLevels
-        return options
-    }
-
     private func listenHTTP(_ configuration: SluiceConfiguration, gateway: NIOLoopBound<Gateway>) async throws {
         var options = HTTPOptions()
         options.version = Version.sluice
         options.maxBodyBytes = configuration.http.maxBodySize
         options.callbackAddresses = configuration.http.callbacks.map { ($0.host, $0.port) }
         for address in configuration.http.listen {
-            let server = try await binding("HTTP", address) { [group, logger, storage, options] in
+            let server = try await binding("HTTP", address) { [group, logger, storage, options, httpWebSocket] in
                 try await HTTPServer.start(
                     host: address.host,
                     port: address.port,
@@ -173,6 +142,7 @@ final class Server {
                     gateway: gateway,
                     eventLoop: storage.eventLoop,
                     options: options,
+                    webSocket: httpWebSocket,
                     logger: logger
                 )
             }
@@ -183,7 +153,7 @@ final class Server {
     }
 
     /// Says which address could not be bound.
-    private func binding<Listener>(
+    func binding<Listener>(
         _ protocolName: String,
         _ address: ListenAddress,
         _ bind: () async throws -> Listener
@@ -203,7 +173,7 @@ final class Server {
         }
     }
 
-    private func report(_ protocolName: String, _ address: SocketAddress?) {
+    func report(_ protocolName: String, _ address: SocketAddress?) {
         let host = address?.ipAddress ?? "?"
         let text = ListenAddress(host: host, port: address?.port ?? 0).description
         listening.append(Listening(protocolName: protocolName, address: text))

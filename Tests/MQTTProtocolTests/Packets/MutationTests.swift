@@ -82,7 +82,11 @@ struct MutationTests {
         var random = SplitMix64(seed: seed)
         for _ in 0..<400 {
             let version = ProtocolVersion.allCases.randomElement(using: &random) ?? .v5
-            var transcript = Transcript.connected(version)
+            var options = MQTTServerOptions()
+            options.authenticationMethods = ["m"]
+            var transcript = Transcript.connected(version, options: options) { connect in
+                if version == .v5, Bool.random(using: &random) { connect.properties.authenticationMethod = "m" }
+            }
             for _ in 0..<20 where !transcript.machine.hasEnded {
                 var bytes = Self.seeds.randomElement(using: &random) ?? []
                 if Int.random(in: 0...2, using: &random) == 0 { bytes = mutate(bytes, &random) }
@@ -93,6 +97,12 @@ struct MutationTests {
                 case .unsubscribe(let unsubscribe):
                     transcript.unsubscribed(unsubscribe.packetIdentifier, unsubscribe.filters.map { _ in .success })
                 case .close: #expect(transcript.machine.hasEnded, "seed \(seed)")
+                case .authenticate(let data, _):
+                    if Bool.random(using: &random) {
+                        _ = transcript.challenges(data)
+                    } else {
+                        transcript.reauthenticated(data)
+                    }
                 case .none, .acknowledged, .received, .released: break
                 case .authorize: Issue.record("a second CONNECT was accepted, seed \(seed)")
                 }

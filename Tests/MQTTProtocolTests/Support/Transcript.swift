@@ -108,6 +108,9 @@ struct Transcript {
         machine.resumeRelease(identifier, token: token, output: &output)
     }
 
+    mutating func challenges(_ data: [UInt8]) -> ConnectionEnd? { machine.challenge(data, output: &output) }
+    mutating func reauthenticated(_ data: [UInt8]) { machine.completeReauthentication(data, output: &output) }
+
     mutating func ends(_ reason: ReasonCode) -> ConnectionEnd {
         machine.end(reason, output: &output)
     }
