@@ -231,7 +231,12 @@ extension MQTTConnectionHandler {
             return wait(packet, token: token, identifier: identifier)
         }
         var output = takeOutput()
-        let admission = machine.send(packet, token: token.rawValue, identifier: identifier, output: &output)
+        var admission = machine.send(packet, token: token.rawValue, identifier: identifier, output: &output)
+        if admission == .windowFull, identifier != 0, machine.canSend {
+            // Only the identifier is taken.
+            admission = machine.send(packet, token: token.rawValue, output: &output)
+            noteIdentifier(admission, token)
+        }
         putOutput(output)
         switch admission {
         case .admitted:
@@ -240,6 +245,13 @@ extension MQTTConnectionHandler {
         case .windowFull: return wait(packet, token: token, identifier: identifier)
         case .tooLarge, .notConnected: return false
         }
+    }
+
+    /// A message of the session's inbox went out under an identifier that is not that of its sequence.
+    private func noteIdentifier(_ admission: DeliveryAdmission, _ token: DeliveryToken) {
+        guard case .admitted(let identifier) = admission, identifier != 0, token.attachment == SessionInbox.attachment
+        else { return }
+        inbox?.note(identifier, of: token.sequence)
     }
 
     /// Keeps a message until the client acknowledges earlier ones.
@@ -263,12 +275,17 @@ extension MQTTConnectionHandler {
     func sendWaiting(output: inout ByteBuffer) {
         while let next = waiting.first {
             let size = next.encoded.packetSize
-            switch machine.admitDelivery(
+            var admission = machine.admitDelivery(
                 qos: next.qos,
                 packetSize: size,
                 token: next.token.rawValue,
                 identifier: next.identifier
-            ) {
+            )
+            if admission == .windowFull, next.identifier != 0, machine.canSend {
+                admission = machine.admitDelivery(qos: next.qos, packetSize: size, token: next.token.rawValue)
+                noteIdentifier(admission, next.token)
+            }
+            switch admission {
             case .admitted(let identifier):
                 front.counters.sent(payloadBytes: size)
                 let start = output.writerIndex

@@ -13,7 +13,7 @@ extension MQTTConnectionHandler {
         for sequence in confirmed {
             inbox.resumed[sequence] = SessionInbox.Resumed()
             let token = DeliveryToken(attachment: SessionInbox.attachment, sequence: sequence, isExactlyOnce: true)
-            machine.resumeRelease(SessionInbox.identifier(of: sequence), token: token.rawValue, output: &output)
+            machine.resumeRelease(inbox.identifier(of: sequence), token: token.rawValue, output: &output)
         }
         attach(to: inbox.name, as: SessionInbox.attachment)
     }
@@ -99,7 +99,7 @@ extension MQTTConnectionHandler {
             isDuplicate: leased.isAgain && qos != .atMostOnce,
             expiry: expiry,
             token: token,
-            identifier: isOwnInbox ? SessionInbox.identifier(of: leased.sequence) : 0
+            identifier: isOwnInbox ? inbox?.identifier(of: leased.sequence) ?? 0 : 0
         )
         if !isSent || qos == .atMostOnce { settle(leased) }
     }

@@ -24,10 +24,6 @@ extension MQTTConnectionHandler {
             let end = machine.refuse(refusal.reason, serverReference: refusal.reference, output: &output)
             return close(end, output: &output)
         }
-        guard connect.clientIdentifier.bytes.count <= MQTTFrontOptions.clientIdentifierBytes else {
-            close(machine.refuse(.clientIdentifierNotValid, output: &output), output: &output)
-            return
-        }
         guard connect.properties.authenticationMethod == nil else {
             return beginAuthentication(connect, output: &output)
         }
@@ -93,7 +89,11 @@ extension MQTTConnectionHandler {
         ask(.createSubscription(specification)) { result in
             switch result {
             case .success(.subscriptionCreated(let description, _)):
-                self.inbox = SessionInbox(id: description.id, name: description.name)
+                let inbox = SessionInbox(id: description.id, name: description.name)
+                if self.client.bytes.count > SessionKey.clientBytes {
+                    inbox.changes.put(SessionKey.client, self.client.bytes)
+                }
+                self.inbox = inbox
                 self.open()
             case .failure(let error): self.refuseOpening(error)
             case .success: self.refuseOpening(SluiceError(.internal, "storage answered another question"))
@@ -123,7 +123,10 @@ extension MQTTConnectionHandler {
                     // How many of them are left is not known: forgotten when the session is found again behind them.
                     inbox?.retained.append(SessionInbox.RetainedRun(range: first..<first + count, open: .max))
                 }
-            case (.will, _)?, (.member, _)?, nil: break
+            case (.identifier, let sequence)?:
+                guard entry.value.count == 2 else { continue }
+                inbox?.identifiers[sequence] = UInt16(entry.value[0]) | UInt16(entry.value[1]) << 8
+            case (.will, _)?, (.member, _)?, (.client, _)?, nil: break
             }
         }
         let policy = front.options.policy(expirySeconds: machine.sessionExpirySeconds)
@@ -178,6 +181,7 @@ extension MQTTConnectionHandler {
     /// The connection is over: what becomes of the session and of the will. Does nothing the second time.
     func leaveSession() {
         guard let session else { return }
+        session.storage.stopDelivering()
         // Before its will.
         front.gatherer.flushIfNeeded(session)
         appends.flush()

@@ -22,20 +22,50 @@ extension MQTTFront: SessionDirectory {
         guard after.hasPrefix(Self.stored) else {
             return completion(.failure(SluiceError(.invalidArgument, "this is no place in the list of sessions")))
         }
-        let name = SessionKey.prefix + after.dropFirst(Self.stored.count)
+        // Those with long identifiers come first in the order of names.
+        let name = after == Self.stored ? SessionKey.longPrefix : String(after.dropFirst(Self.stored.count))
         housekeeper.ask(.listSubscriptions(after: name, limit: limit)) { result in
             switch result {
             case .success(.subscriptions(let all, let next)):
-                let found = all.filter { $0.name.hasPrefix(SessionKey.prefix) }
-                let sessions = found.map { self.session($0) }
-                // What comes behind the prefix is somebody else's.
-                let goesOn = next != nil && found.count == all.count
-                let last = all.last.map { String($0.name.dropFirst(SessionKey.prefix.count)) } ?? ""
-                completion(.success(SessionPage(sessions: sessions, next: goesOn ? Self.stored + last : Self.others)))
+                let found = all.filter {
+                    $0.name.hasPrefix(SessionKey.prefix) || $0.name.hasPrefix(SessionKey.longPrefix)
+                }
+                // What comes behind the prefixes is somebody else's.
+                let goesOn = next != nil && all.last.map { $0.name <= SessionKey.prefix + "\u{10FFFF}" } == true
+                let place = goesOn ? Self.stored + (all.last?.name ?? "") : Self.others
+                self.describe(found) { completion(.success(SessionPage(sessions: $0, next: place))) }
             case .success: completion(.failure(Self.unexpected))
             case .failure(let error): completion(.failure(error))
             }
         }
+    }
+
+    /// Where a name does not say which client it is, its session does.
+    private func describe(
+        _ found: [SubscriptionDescription],
+        from index: Int = 0,
+        _ sessions: [ClientSession] = [],
+        _ completion: @escaping @Sendable ([ClientSession]) -> Void
+    ) {
+        var sessions = sessions
+        for place in index..<found.count {
+            guard found[place].name.hasPrefix(SessionKey.longPrefix) else {
+                sessions.append(session(found[place]))
+                continue
+            }
+            let before = sessions
+            housekeeper.ask(.getState(name: found[place].name)) { result in
+                var sessions = before
+                if case .success(.state(let description, let entries)) = result {
+                    var session = self.session(description, entries)
+                    session.subscriptions = nil
+                    sessions.append(session)
+                }
+                self.describe(found, from: place + 1, sessions, completion)
+            }
+            return
+        }
+        completion(sessions)
     }
 
     private static let unexpected = SluiceError(.internal, "storage answered another question")
@@ -146,7 +176,8 @@ extension MQTTFront: SessionDirectory {
     }
 
     private func session(_ description: SubscriptionDescription, _ entries: [StateEntry]? = nil) -> ClientSession {
-        let id = MQTTString(String(description.name.dropFirst(SessionKey.prefix.count)))
+        let long = entries?.first { $0.key == SessionKey.client }?.value
+        let id = long.map { MQTTString($0) } ?? MQTTString(String(description.name.dropFirst(SessionKey.prefix.count)))
         var session = ClientSession(
             client: id.description,
             connection: connection(clients[id]),
@@ -171,7 +202,7 @@ extension MQTTFront: SessionDirectory {
                     delaySeconds: stored.will.delaySeconds,
                     isWaiting: stored.scheduled != nil
                 )
-            case (.member, _)?, (.retained, _)?, nil: break
+            case (.member, _)?, (.retained, _)?, (.client, _)?, (.identifier, _)?, nil: break
             }
         }
         session.subscriptions = subscriptions

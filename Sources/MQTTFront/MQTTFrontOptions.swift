@@ -69,8 +69,6 @@ package struct MQTTFrontOptions: Sendable {
     /// Connections beyond the most there may be that are open for as long as it takes to refuse them; still more are
     /// closed at once.
     static let connectionsToRefuse = 1_000
-    /// Client identifiers may be so long: with what stands before them they name inboxes.
-    static let clientIdentifierBytes = 240
     /// With the client's identifier behind it, what a client that asks is told as the basis of its response topics
     /// (MQTT 5.0 §4.10.1).
     static let responsePrefix = "response/"

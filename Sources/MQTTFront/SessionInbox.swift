@@ -35,6 +35,7 @@ final class SessionInbox {
 
     /// A message is done: a run that is done is forgotten.
     func finished(_ sequence: UInt64) {
+        if !identifiers.isEmpty { forgetIdentifier(sequence) }
         guard !retained.isEmpty, let place = retained.firstIndex(where: { $0.range.contains(sequence) }) else { return }
         retained[place].open -= 1
         guard retained[place].open <= 0 else { return }
@@ -67,6 +68,28 @@ final class SessionInbox {
         self.id = id
         self.name = name
         changes = StateChanges(subscription: id)
+    }
+
+    /// Messages that have other packet identifiers than their sequences give, because those were taken: a client has left
+    /// a message unacknowledged while as many others as there are identifiers came and went.
+    var identifiers: [UInt64: UInt16] = [:]
+
+    func identifier(of sequence: UInt64) -> UInt16 {
+        guard !identifiers.isEmpty, let other = identifiers[sequence] else { return Self.identifier(of: sequence) }
+        return other
+    }
+
+    /// A message was sent under another identifier, and keeps it.
+    func note(_ identifier: UInt16, of sequence: UInt64) {
+        identifiers[sequence] = identifier
+        changes.put(
+            SessionKey.identifier(sequence),
+            [UInt8(truncatingIfNeeded: identifier), UInt8(truncatingIfNeeded: identifier >> 8)]
+        )
+    }
+
+    private func forgetIdentifier(_ sequence: UInt64) {
+        if identifiers.removeValue(forKey: sequence) != nil { changes.remove(SessionKey.identifier(sequence)) }
     }
 
     /// A message has the same packet identifier whenever it is sent: no identifier need be stored.

@@ -1,3 +1,4 @@
+internal import Credentials
 internal import MQTTProtocol
 internal import MessageModel
 internal import NIOCore
@@ -19,6 +20,11 @@ enum SessionKey {
         case member = 5
         /// Last values that came into the inbox with a subscription: the first sequence; the value is their count u32.
         case retained = 6
+        /// The identifier of a client whose inbox has no room for it in its name.
+        case client = 7
+        /// A message in flight under another packet identifier than its sequence gives, by that sequence; the value is the
+        /// identifier u16.
+        case identifier = 8
     }
 
     static let will = key(.will, 0)
@@ -26,6 +32,8 @@ enum SessionKey {
     static func received(_ packetIdentifier: UInt16) -> UInt64 { key(.received, UInt64(packetIdentifier)) }
     static func confirmed(_ sequence: UInt64) -> UInt64 { key(.confirmed, sequence) }
 
+    static let client = key(.client, 0)
+    static func identifier(_ sequence: UInt64) -> UInt64 { key(.identifier, sequence) }
     static func retained(_ first: UInt64) -> UInt64 { key(.retained, first) }
     static func member(_ client: MQTTString) -> UInt64 {
         // FNV-1a: the same in every process. Two members with one hash would at worst end their group early.
@@ -41,7 +49,18 @@ enum SessionKey {
 
     /// What the inboxes of sessions are called.
     static let prefix = "$mqtt/"
-    static func inboxName(_ client: MQTTString) -> String { prefix + client.description }
+    /// What those are called whose clients have identifiers that are too long for a name: a hash of it stands behind.
+    static let longPrefix = "$mqtt.long/"
+    /// Longer identifiers do not fit into a name.
+    static let clientBytes = Limits.subscriptionNameBytes - prefix.utf8.count
+
+    static func inboxName(_ client: MQTTString) -> String {
+        guard client.bytes.count > clientBytes else { return prefix + client.description }
+        let digits = Digest.sha256(client.bytes).map { byte in
+            (byte < 16 ? "0" : "") + String(byte, radix: 16)
+        }
+        return longPrefix + digits.joined()
+    }
 }
 
 /// A filter that the client subscribed to.

@@ -1,4 +1,5 @@
 internal import DequeModule
+internal import HeapModule
 package import MessageModel
 package import StorageService
 
@@ -34,8 +35,8 @@ extension Shard {
             case .describeSubscription(let name):
                 answer(session, token, .subscription(describe(try subscription(named: name, tenant))))
             case .listSubscriptions(let after, let limit):
-                let all = state.subscriptions.values.filter { $0.tenant == tenant }.map(\.name).sorted()
-                let (names, next) = Self.page(all, after: after, limit: limit)
+                let all = state.subscriptions.values.lazy.filter { $0.tenant == tenant }.map(\.name)
+                let (names, next) = Self.page(ofUnsorted: all, after: after, limit: limit)
                 let found = names.compactMap { state.subscription(named: $0, tenant: tenant).map(describe) }
                 answer(session, token, .subscriptions(found, next: next))
             case .commit(let name, let partition, let offset):
@@ -151,6 +152,27 @@ extension Shard {
         let first = after.map { after in PartitionIndex.firstIndex(in: 0..<names.count) { names[$0] > after } } ?? 0
         let end = min(names.count, first + max(1, min(limit, 1_000)))
         return (Array(names[first..<end]), end < names.count ? names[end - 1] : nil)
+    }
+
+    /// A page of names that are in no order, of which there may be very many: the first ones are picked in one pass.
+    static func page(
+        ofUnsorted names: some Sequence<String>,
+        after: String?,
+        limit: Int
+    ) -> (names: [String], next: String?) {
+        let limit = max(1, min(limit, 1_000))
+        var first = Heap<String>()
+        for name in names {
+            if let after, name <= after { continue }
+            if first.count <= limit {
+                first.insert(name)
+            } else if let last = first.max, name < last {
+                first.replaceMax(with: name)
+            }
+        }
+        let sorted = first.unordered.sorted()
+        let page = Array(sorted.prefix(limit))
+        return (page, sorted.count > limit ? page.last : nil)
     }
 
     // MARK: Topics

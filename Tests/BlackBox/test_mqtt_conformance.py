@@ -498,3 +498,65 @@ def test_an_exchange_is_finished_when_its_message_has_expired(server):
     sender.expect(PUBREC, id=2, reason=0)
     sender.ack(PUBREL, 2)
     sender.expect(PUBCOMP, id=2, reason=0)
+
+
+# Beyond what most clients do
+
+
+@pytest.mark.parametrize("length", [249, 250, 5_000, 60_000])
+def test_client_identifiers_may_be_long(server, length):
+    name = "c" * (length - 1) + "/"
+    client = Raw(server, name)
+    assert client.connack.reason == 0
+    client.subscribe(("long", 1))
+    client.drop()
+    publish(server, "long", "one")
+    restart(server, "kill")
+    # Another one of the same length is another client.
+    other = Raw(server, "d" + name[1:])
+    assert not other.connack.session_present
+    again = Raw(server, name)
+    assert again.connack.session_present
+    again.expect(PUBLISH, payload="one")
+    rows = server.sluice("session", "list").stdout.splitlines()
+    assert {row.split("\t")[0] for row in rows} == {name, "d" + name[1:]}
+
+
+def test_a_message_that_is_never_acknowledged_stalls_nobody(server):
+    # Identifiers follow from places in the inbox, and there are 32,767 of them.
+    client = Raw(server, "stubborn", properties=b"\x21\x03\xe8")
+    client.subscribe(("span", 1))
+    count, sent, seen = 32_766, 0, 0
+    sender = clean(server, "s", level=4)
+    sender.publish("span", "first", qos=1, id=1)
+    sender.expect(PUBACK)
+    first = client.expect(PUBLISH, payload="first")
+    while seen < count:
+        burst = min(500, count - sent)
+        body = b"".join(
+            packet(0x32, text("span") + struct.pack("!H", number % 500 + 1) + str(number).encode())
+            for number in range(sent, sent + burst)
+        )
+        sender.send(body)
+        sent += burst
+        for _ in range(burst):
+            sender.expect(PUBACK)
+        acks = b""
+        for _ in range(burst):
+            received = client.expect(PUBLISH, payload=str(seen))
+            assert received.id != first.id
+            acks += b"\x40\x02" + struct.pack("!H", received.id)
+            seen += 1
+        client.send(acks)
+    client.silent()
+    # The next one would have the identifier of the first. Each keeps its own.
+    sender.publish("span", "last", qos=1, id=1)
+    sender.expect(PUBACK)
+    last = client.expect(PUBLISH, payload="last")
+    assert last.id != first.id
+    client.drop()
+    restart(server, "kill")
+    again = Raw(server, "stubborn")
+    assert again.expect(PUBLISH, payload="first", dup=True).id == first.id
+    assert again.expect(PUBLISH, payload="last").id == last.id
+    again.silent()
