@@ -19,7 +19,18 @@ struct FrontCounters {
     var sockets: UInt64 = 0
     /// CONNECTs that were accepted.
     var connects: UInt64 = 0
-    var mostClients = 0
+    /// Clients that are connected now, the most that were at a time, and how many filters they have.
+    private(set) var clients = 0
+    private(set) var mostClients = 0
+    var subscriptions = 0
+
+    mutating func clientConnected() {
+        connects &+= 1
+        clients += 1
+        mostClients = max(mostClients, clients)
+    }
+
+    mutating func clientLeft() { clients -= 1 }
 
     /// PUBLISHes were read, of which some are answered.
     @inline(__always)

@@ -167,6 +167,7 @@ extension MQTTConnectionHandler {
             activate(subscription, id: id)
             if subscription.filter.isShared { join(id) { _ in } }
         }
+        countFilters()
         if inbox != nil { attachInbox(confirmed: opening.confirmed, session, output: &output) }
         if let inbox, let will = opening.connect.will {
             inbox.hasWill = true
@@ -199,6 +200,7 @@ extension MQTTConnectionHandler {
         opening = nil
         sources = [:]
         filters = FilterTable()
+        uncount()
         waiting = []
         requests = [:]
         retainedScans = []

@@ -126,6 +126,7 @@ extension MQTTConnectionHandler {
     private func finish(_ change: FilterChange, isSubscribe: Bool, output: inout ByteBuffer) {
         change.isSubscribe = isSubscribe
         guard change.outstanding == 0 else { return }
+        countFilters()
         guard isSubscribe else {
             machine.unsubscribed(
                 packetIdentifier: change.packetIdentifier,

@@ -44,8 +44,13 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     private(set) var number: UInt64 = 0
     private var context: ChannelHandlerContext?
     private var isOpen = false
+    /// What of this connection is in the counters of the front.
+    private var isCounted = false
+    private var countedFilters = 0
+    /// What a load balancer said of it.
+    private var announced: ClientAddress?
     /// Where the client is; nil where nobody knows.
-    private(set) var peer: SocketAddress?
+    var peer: SocketAddress? { announced.map(\.address) ?? context?.remoteAddress }
     private(set) var connectedAt = Timestamp.zero
     /// What came and was not handled: the packet that a read broke off in, or what came behind a CONNECT.
     private var split: ByteBuffer?
@@ -114,7 +119,6 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     private func begin(_ context: ChannelHandlerContext) {
         guard !isOpen else { return }
         isOpen = true
-        peer = context.remoteAddress
         number = front.opened(self)
         front.watch(self)
         if front.isBeyondLimits { context.close(promise: nil) }
@@ -201,7 +205,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         case ChannelEvent.inputClosed:
             writeOutput()
             context.close(promise: nil)
-        case let client as ClientAddress: peer = client.address
+        case let client as ClientAddress: announced = client
         case is ChannelShouldQuiesceEvent: end(.serverShuttingDown)
         default: break
         }
@@ -250,11 +254,26 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
 
     /// The client is accepted.
     func accepted() {
-        front.counters.connects &+= 1
+        front.counters.clientConnected()
+        isCounted = true
         connectedAt = Timestamp(rawValue: Timestamp.wallClock())
         isConnected = true
         version = machine.version
         usesTopicAliases = machine.usesTopicAliases
+    }
+
+    /// The client's filters are others now.
+    func countFilters() {
+        front.counters.subscriptions += filters.count - countedFilters
+        countedFilters = filters.count
+    }
+
+    /// The client has left.
+    func uncount() {
+        guard isCounted else { return }
+        isCounted = false
+        front.counters.clientLeft()
+        countFilters()
     }
 
     /// Goes on with what came behind a CONNECT that is answered.

@@ -139,6 +139,7 @@ extension MQTTConnectionHandler {
         front.logger.warning("a shared subscription was ended by storage", metadata: ["client": "\(client)"])
         filters.remove(id)
         _ = session?.storage.removeFilter(id: id)
+        countFilters()
         groupIDs[attachment] = nil
         front.left(subscription.filter.text)
     }

@@ -32,7 +32,6 @@ struct SystemTopics {
         var seconds: Double
         var counters: FrontCounters
         var clients: Int
-        var inFlight: Int
         var subscriptions: Int
         var sharedSubscriptions: Int
         /// Nil where storage did not say.
@@ -50,7 +49,6 @@ struct SystemTopics {
         set("clients/maximum", counters.mostClients)
         set("messages/received", counters.packetsReceived)
         set("messages/sent", counters.packetsSent)
-        set("messages/inflight", moment.inFlight)
         set("publish/messages/received", counters.publishesReceived)
         set("publish/messages/sent", counters.publishesSent)
         set("publish/messages/dropped", counters.publishesDropped)
@@ -124,17 +122,14 @@ extension MQTTFront {
 
     private func updateSystemTopics() {
         let now = nowMilliseconds()
-        let connected = clients.values.filter(\.isConnected)
-        counters.mostClients = max(counters.mostClients, connected.count)
         system.update(
             SystemTopics.Moment(
                 version: options.serverVersion,
                 uptimeSeconds: Int((now - startedMilliseconds) / 1_000),
                 seconds: Double(now - systemUpdatedMilliseconds) / 1_000,
                 counters: counters,
-                clients: connected.count,
-                inFlight: connected.reduce(0) { $0 + $1.machine.inFlightCount },
-                subscriptions: connected.reduce(0) { $0 + $1.filters.count },
+                clients: counters.clients,
+                subscriptions: counters.subscriptions,
                 sharedSubscriptions: groups.count,
                 retained: retainedCount
             )
