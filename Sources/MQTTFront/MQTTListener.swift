@@ -18,14 +18,16 @@ package struct MQTTTransport: Sendable {
     }
 
     /// MQTT by WebSocket (MQTT 5.0 §6): `mqtt`, and `mqttv3.1`, which clients of 3.1 offer.
-    package static func upgrade(path: String, options: MQTTFrontOptions) -> WebSocketUpgrade {
-        WebSocketUpgrade(
+    package static func upgrade(path: String, origins: [String], options: MQTTFrontOptions) -> WebSocketUpgrade {
+        var upgrade = WebSocketUpgrade(
             path: path,
             subprotocols: ["mqtt", "mqttv3.1"],
             // Clients gather packets in one frame as they like.
             maxFrameBytes: options.server.limits.maximumPacketSize + (64 << 10),
             timeout: .milliseconds(options.server.connectTimeoutMilliseconds)
         )
+        upgrade.origins = origins
+        return upgrade
     }
 }
 

@@ -128,6 +128,14 @@ package enum ConfigurationSchema {
             "Whether WebSocket connections are taken at http.listen too, on the first request of a connection."
         ),
         ConfigurationKey(
+            list: "mqtt.websocket_origins",
+            \.mqtt.websocketOrigins,
+            .origin,
+            named: "origins",
+            mayBeEmpty: true,
+            "Pages of which other sites may connect with WebSocket from a browser; * for all."
+        ),
+        ConfigurationKey(
             list: "mqtt.proxy_protocol",
             \.mqtt.proxyProtocol,
             .address,

@@ -89,6 +89,22 @@ extension SettingKind where Value == String {
         }
     }
 
+    /// Where a page on the web comes from: `https://app.example`.
+    static var origin: Self {
+        Self(name: "origin", limits: "http://host, https://host, with :port where it has one, or *") {
+            text throws(ValueProblem) in
+            if text == "*" { return text }
+            let host = ["http://", "https://"].compactMap { text.hasPrefix($0) ? text.dropFirst($0.count) : nil }.first
+            guard let host, !host.isEmpty, host.utf8.allSatisfy({ (0x21...0x7E).contains($0) }), !host.contains("/")
+            else {
+                throw ValueProblem("'\(text)' is not an origin such as https://app.example")
+            }
+            return text
+        } render: {
+            $0
+        }
+    }
+
     /// The path of an address on the web: `/mqtt`.
     static var urlPath: Self {
         Self(name: "URL path", limits: "/ and up to 127 letters, digits, '/', '.', '_' or '-'") {

@@ -59,6 +59,7 @@ package struct SluiceConfiguration: Sendable, Equatable {
         package var websocketListen: [ListenAddress] = []
         package var websocketPath = "/mqtt"
         package var websocketOnHTTP = true
+        package var websocketOrigins: [String] = []
         /// Of the addresses above, those with a load balancer in front.
         package var proxyProtocol: [ListenAddress] = []
         /// Bytes.

@@ -12,6 +12,9 @@ package struct WebSocketUpgrade: Sendable {
     package var maxFrameBytes: Int
     /// A connection that has not become one by then is closed.
     package var timeout: TimeAmount
+    /// From which other sites scripts in a browser may connect: `https://app.example`, or `*` for all. A browser lets any
+    /// page connect to anywhere, so it is for the server to say who may.
+    package var origins: [String] = []
 
     package init(path: String, subprotocols: [String], maxFrameBytes: Int, timeout: TimeAmount = .seconds(10)) {
         self.path = path
@@ -34,7 +37,8 @@ package struct WebSocketUpgrade: Sendable {
             maxFrameSize: min(maxFrameBytes, Int(UInt32.max)),
             shouldUpgrade: { channel, head in
                 let answer: HTTPHeaders? = settings.subprotocol(for: head).map { ["Sec-WebSocket-Protocol": $0] }
-                return channel.eventLoop.makeSucceededFuture(settings.isHere(head) ? answer : nil)
+                let isTaken = settings.isHere(head) && settings.isAllowed(head)
+                return channel.eventLoop.makeSucceededFuture(isTaken ? answer : nil)
             },
             upgradePipelineHandler: { channel, _ in
                 channel.eventLoop.makeCompletedFuture {
@@ -58,6 +62,16 @@ package struct WebSocketUpgrade: Sendable {
 
     fileprivate func isHere(_ head: HTTPRequestHead) -> Bool {
         head.uri.prefix { $0 != "?" } == path
+    }
+
+    /// Who is no browser says no origin; a page of this server's own may always connect.
+    fileprivate func isAllowed(_ head: HTTPRequestHead) -> Bool {
+        guard let origin = head.headers.first(name: "Origin") else { return true }
+        if origins.contains("*") || origins.contains(origin) { return true }
+        guard let host = head.headers.first(name: "Host"), let scheme = origin.firstRange(of: "://") else {
+            return false
+        }
+        return origin[scheme.upperBound...].lowercased() == host.lowercased()
     }
 
     /// What is spoken with this client; nil where it offers nothing that is known.
@@ -93,6 +107,8 @@ private final class WebSocketRefusal: ChannelInboundHandler, RemovableChannelHan
         hasAnswered = true
         if !upgrade.isHere(head) {
             answer(context, .notFound, "WebSocket is served at \(upgrade.path)\n")
+        } else if !upgrade.isAllowed(head) {
+            answer(context, .forbidden, "pages of other sites may not connect here\n")
         } else if head.headers.contains(name: "Sec-WebSocket-Key"), upgrade.subprotocol(for: head) == nil {
             let known = upgrade.subprotocols.joined(separator: ", ")
             answer(context, .badRequest, "Sec-WebSocket-Protocol has none of: \(known)\n")

@@ -142,6 +142,20 @@ def test_packets_need_not_fit_into_frames(web):
     assert answers == bytes([PINGRESP << 4, 0]) * 4
 
 
+def upgrade(port, *headers):
+    return get(
+        port, "/mqtt", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol: mqtt", *headers,
+    )
+
+
+def test_pages_of_other_sites_may_not_connect(make_server):
+    settings = ["mqtt.websocket_origins=https://app.example", "mqtt.connect_timeout=300ms"]
+    server = make_server("origins", settings).start()
+    for origin, status in [("http://localhost", 101), ("https://app.example", 101), ("https://evil.example", 403)]:
+        assert upgrade(server.http_port, f"Origin: {origin}").startswith(f"HTTP/1.1 {status} ")
+
+
 def test_text_frames_end_the_connection(web):
     client = WebSocket(web.ports["mqtt_websocket"])
     client.send(CONNECT, opcode=1)

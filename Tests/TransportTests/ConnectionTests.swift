@@ -69,14 +69,15 @@ extension EmbeddedChannel {
     }
 
     /// A connection that has sent these lines.
-    private func connection(_ lines: String..., front: Front) throws -> EmbeddedChannel {
+    private func connection(_ lines: String..., front: Front, origins: [String] = []) throws -> EmbeddedChannel {
         let channel = EmbeddedChannel()
         let bound = NIOLoopBound(front, eventLoop: channel.eventLoop)
         try channel.pipeline.syncOperations.addHandler(ProxyProtocolHandler { _, _ in })
-        try WebSocketUpgrade(path: "/mqtt", subprotocols: ["mqtt", "mqttv3.1"], maxFrameBytes: 1 << 16)
-            .configure(channel) { channel in
-                try channel.pipeline.syncOperations.addHandler(bound.value)
-            }
+        var webSocket = WebSocketUpgrade(path: "/mqtt", subprotocols: ["mqtt", "mqttv3.1"], maxFrameBytes: 1 << 16)
+        webSocket.origins = origins
+        try webSocket.configure(channel) { channel in
+            try channel.pipeline.syncOperations.addHandler(bound.value)
+        }
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         try channel.send("PROXY TCP4 192.0.2.1 192.0.2.2 8080 443\r\n")
         try channel.send(lines.joined(separator: "\r\n") + "\r\n\r\n")
@@ -144,6 +145,36 @@ extension EmbeddedChannel {
         let answer = String(decoding: try channel.written(), as: UTF8.self)
         #expect(answer.hasPrefix("HTTP/1.1 \(status) "), "\(answer)")
         #expect(!channel.isActive && front.client == nil)
+    }
+
+    @Test(
+        "a page of another site may not connect, one of this server may",
+        arguments: [
+            ("http://x", true), ("https://X", true), ("http://x:1", false), ("http://other", false), ("null", false),
+            ("http://app.example", true),
+        ]
+    )
+    func origins(origin: String, isAllowed: Bool) throws {
+        let line = "GET /mqtt HTTP/1.1"
+        let channel = try connection(
+            line,
+            upgrade,
+            "Origin: \(origin)",
+            "Sec-WebSocket-Protocol: mqtt",
+            front: Front(),
+            origins: ["http://app.example"]
+        )
+        let answer = String(decoding: try channel.written(), as: UTF8.self)
+        #expect(answer.hasPrefix(isAllowed ? "HTTP/1.1 101 " : "HTTP/1.1 403 "), "\(answer)")
+        let all = try connection(
+            line,
+            upgrade,
+            "Origin: \(origin)",
+            "Sec-WebSocket-Protocol: mqtt",
+            front: Front(),
+            origins: ["*"]
+        )
+        #expect(String(decoding: try all.written(), as: UTF8.self).hasPrefix("HTTP/1.1 101 "))
     }
 
     @Test("a plain request is told to upgrade")

@@ -18,7 +18,11 @@ extension Server {
             let front = MQTTFront(gateway: gateway.value, options: options, eventLoop: loop, logger: logger)
             return NIOLoopBound(front, eventLoop: loop)
         }.get()
-        let upgrade = MQTTTransport.upgrade(path: mqtt.websocketPath, options: options)
+        let upgrade = MQTTTransport.upgrade(
+            path: mqtt.websocketPath,
+            origins: mqtt.websocketOrigins,
+            options: options
+        )
         let addresses =
             mqtt.listen.map { ("mqtt", $0, WebSocketUpgrade?.none) }
             + mqtt.websocketListen.map { ("mqtt_websocket", $0, upgrade) }
