@@ -69,6 +69,7 @@ let package = Package(
         target("Credentials", ["COpenSSL"]),
         target("NativeProtocol", ["MessageModel", nioCore]),
         target("MQTTProtocol", [nioCore]),
+        target("AMQPProtocol", [nioCore]),
         target("Gateway", ["StorageService", "MessageModel", nioCore, logging]),
         target(
             "NativeFront",
@@ -136,6 +137,7 @@ let package = Package(
         testTarget("CredentialsTests", ["Credentials"]),
         testTarget("NativeProtocolTests", ["NativeProtocol", "MessageModel", nioCore]),
         testTarget("MQTTProtocolTests", ["MQTTProtocol", nioCore]),
+        testTarget("AMQPProtocolTests", ["AMQPProtocol", nioCore]),
         testTarget(
             "FrontTests",
             [
