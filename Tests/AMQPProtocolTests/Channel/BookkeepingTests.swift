@@ -84,7 +84,7 @@ struct BookkeepingTests {
     func confirms() {
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = SplitMix64(seed: seed)
-        for _ in 0..<60 {
+        for _ in 0..<20 {
             var confirms = PublisherConfirms()
             var refused: Set<UInt64> = []
             var finished: Set<UInt64> = []

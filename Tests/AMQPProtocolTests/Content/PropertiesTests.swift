@@ -161,7 +161,7 @@ struct PropertiesTests {
     func copies() throws {
         var properties = BasicProperties()
         properties.headers = ["CC": .array(FieldArray([.string("a"), .string("b")])), "BCC": .string("c")]
-        try properties.encoded().withUnsafeBytes { bytes in
+        try properties.encoded().withUnsafeBytes { bytes throws in
             let view = PropertiesView(validated: bytes)
             #expect(try view.copies("CC") == ["a", "b"])
             #expect(throws: AMQPError.self) { try view.copies("BCC") }
