@@ -146,11 +146,13 @@ struct LogScanner {
     /// Reads from `start` on and hands every good record to `apply`.
     /// - Parameters:
     ///   - endsHere: the log was closed cleanly at `start`: only a little is searched behind it.
+    ///   - isLenient: goes on behind whatever is no record, though nothing proves that it had been fsynced.
     ///   - passOver: called between the records before a damaged region and those behind it.
     mutating func scan(
         from start: UInt64,
         epoch: UInt32,
         endsHere: Bool,
+        isLenient: Bool = false,
         _ apply: (LogRecord.View, CommitLog.Segment) -> Void,
         passOver: (DamagedRegion) -> Void = { _ in }
     ) throws(DeviceError) -> Result {
@@ -179,7 +181,13 @@ struct LogScanner {
                 // No record where one could stand: the end, unless something durable follows.
                 let limit = endsHere && position == start ? Self.searchedBehindCleanEnd : Int.max
                 guard
-                    let found = try findDurable(behind: position, segmentIndex: index, epoch: newestEpoch, limit: limit)
+                    let found = try findDurable(
+                        behind: position,
+                        segmentIndex: index,
+                        epoch: newestEpoch,
+                        limit: limit,
+                        needsProof: !isLenient
+                    )
                 else { return result(end: position, used: index + 1, damaged) }
                 damaged.append(DamagedRegion(start: position, end: found.position))
                 passOver(damaged[damaged.count - 1])
@@ -199,7 +207,15 @@ struct LogScanner {
             }
             // The segment that belongs here is not there, or was never used.
             let limit = endsHere && end == start ? Self.searchedBehindCleanEnd : Int.max
-            guard let found = try findDurable(behind: end, segmentIndex: index, epoch: newestEpoch, limit: limit) else {
+            guard
+                let found = try findDurable(
+                    behind: end,
+                    segmentIndex: index,
+                    epoch: newestEpoch,
+                    limit: limit,
+                    needsProof: !isLenient
+                )
+            else {
                 return result(end: end, used: index, damaged)
             }
             damaged.append(DamagedRegion(start: end, end: found.position))
@@ -236,7 +252,8 @@ struct LogScanner {
         behind bad: UInt64,
         segmentIndex: Int,
         epoch: UInt32,
-        limit: Int
+        limit: Int,
+        needsProof: Bool
     ) throws(DeviceError) -> (segmentIndex: Int, offset: Int, position: UInt64)? {
         // The first good record may be one that was written before the bad place was durable: remember it, and take it
         // once a later one proves the damage.
@@ -257,7 +274,7 @@ struct LogScanner {
                     continue
                 }
                 if first == nil { first = (index, candidate, position) }
-                if record.durable > bad { return first }
+                if record.durable > bad || !needsProof { return first }
                 offset = candidate + record.bytes.count
             }
         }

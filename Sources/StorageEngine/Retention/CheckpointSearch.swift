@@ -23,7 +23,13 @@ struct CheckpointSearch {
         indexFiles: Set<String>
     ) throws(DeviceError) -> Found? {
         var partial: Found?
-        for (snapshotPosition, bytes) in try wholeCheckpoints().reversed() {
+        // Nothing may prove that damage close to the end is none that a crash left: a whole checkpoint behind it counts
+        // where there is no other.
+        let whole = try wholeCheckpoints(isLenient: false)
+        let others = try wholeCheckpoints(isLenient: true).filter { other in
+            !whole.contains { $0.position == other.position }
+        }
+        for (snapshotPosition, bytes) in Array(whole.reversed()) + others.reversed() {
             guard snapshotPosition > position, segments.areContiguous(from: snapshotPosition),
                 case .read(var state, snapshotPosition, _) = Snapshot.decode(bytes, options: options)
             else { continue }
@@ -44,12 +50,12 @@ struct CheckpointSearch {
     }
 
     /// In the order of their positions; the newest few, since older ones are needed only where these are damaged.
-    private func wholeCheckpoints() throws(DeviceError) -> [(position: UInt64, bytes: [UInt8])] {
+    private func wholeCheckpoints(isLenient: Bool) throws(DeviceError) -> [(position: UInt64, bytes: [UInt8])] {
         var whole: [(position: UInt64, bytes: [UInt8])] = []
         var partial: (position: UInt64, total: UInt64, bytes: [UInt8])?
         guard let start = segments.first?.base else { return [] }
         var scanner = LogScanner(device: device, identity: options.logIdentity, segments: segments)
-        _ = try scanner.scan(from: start, epoch: 0, endsHere: false) { record, _ in
+        _ = try scanner.scan(from: start, epoch: 0, endsHere: false, isLenient: isLenient) { record, _ in
             guard record.kind == .checkpoint, let part = CheckpointPart(record.payload) else { return }
             if part.offset == 0 { partial = (part.snapshotPosition, part.totalBytes, []) }
             guard let open = partial, open.position == part.snapshotPosition, open.total == part.totalBytes,
