@@ -323,6 +323,8 @@ extension DeliveryModel {
             }
             guard other.isOpen || other.isVague else { return false }
             if case .leased = other.state { return true }
+            // A crash left open whether it is leased.
+            if other.mayBeHeldUntil > now { return true }
             return isBefore(other, entry, subscription) != false
         }
     }
@@ -341,7 +343,7 @@ extension DeliveryModel {
             case .done: if entry.isVague { tracked += 1 }
             case .dying, .leased, .delayed: tracked += 1
             case .waiting:
-                if entry.failed > 0 || entry.isVague || isBlocked(entry, subscription) {
+                if entry.failed > 0 || entry.isVague || entry.mayBeHeldUntil > now || isBlocked(entry, subscription) {
                     tracked += 1
                 }
                 if !entry.isVague, entry.mayBeHeldUntil <= now, !isDroppable(entry.message, subscription),
