@@ -8,12 +8,13 @@ struct SimCommand: ParsableCommand {
     enum Mode: String, ExpressibleByArgument, CaseIterable {
         case all
         case delivery
+        case redrive
         case streams
         case damage
         case crashPoints = "crash-points"
 
         /// What is run for each seed, one after the other.
-        var parts: [Mode] { self == .all ? [.delivery, .streams, .damage, .crashPoints] : [self] }
+        var parts: [Mode] { self == .all ? [.delivery, .redrive, .streams, .damage, .crashPoints] : [self] }
     }
 
     static let configuration = CommandConfiguration(
@@ -42,7 +43,7 @@ struct SimCommand: ParsableCommand {
     )
     var crashSteps = 8
 
-    @Option(help: "all, delivery, streams, damage or crash-points.")
+    @Option(help: "all, delivery, redrive, streams, damage or crash-points.")
     var mode = Mode.delivery
 
     @Flag(help: "Go on with further seeds until one fails.")
@@ -121,6 +122,10 @@ struct SimCommand: ParsableCommand {
             var options = DeliverySimulation.Options()
             options.traceLines = trace
             delivery += try DeliverySimulation(seed: seed, options: options).run(steps: steps)
+        case .redrive:
+            var options = RedriveSimulation.Options()
+            options.traceLines = trace
+            _ = try RedriveSimulation(seed: seed, options: options).run(steps: steps)
         case .crashPoints:
             _ = try CrashPoints(seed: seed).run(steps: steps)
             _ = try DeliveryCrashPoints(seed: seed).run(steps: steps)
