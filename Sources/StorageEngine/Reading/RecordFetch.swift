@@ -58,20 +58,25 @@ final class RecordFetch: ColdClient {
         )
     }
 
-    /// Goes on until the device has to be asked.
+    /// What is read from memory and checked before others have their turn: a third of a millisecond.
+    private static let turnBytes = 1 << 20
+
+    /// Goes on until the device has to be asked, or others wait.
     func advance(_ shard: Shard) {
         guard !isOutstanding else { return }
         let log = shard.log
+        var spent = 0
         while next < wanted.count {
+            guard spent < Self.turnBytes else { return shard.enqueue(self) }
             let name = wanted[next]
             let position = log.home(of: name, recordBytes: 0).position
             if let cached = log.cached(position) {
-                pass(shard, cached, at: position)
+                spent += pass(shard, cached, at: position)
                 continue
             }
             switch look(shard, at: position) {
             case .record:
-                bytes.withUnsafeBytes { pass(shard, $0, at: position) }
+                _ = bytes.withUnsafeBytes { pass(shard, $0, at: position) }
                 continue
             case .longer(let recordBytes):
                 length = recordBytes
@@ -124,7 +129,9 @@ final class RecordFetch: ColdClient {
         LogRecord.View(prefixOf: bytes, position: position, identity: shard.options.logIdentity)
     }
 
-    private func pass(_ shard: Shard, _ bytes: UnsafeRawBufferPointer?, at position: UInt64) {
+    /// - Returns: the bytes of the record.
+    @discardableResult
+    private func pass(_ shard: Shard, _ bytes: UnsafeRawBufferPointer?, at position: UInt64) -> Int {
         let record = bytes.flatMap { view(of: $0, shard, at: position) }
         length = shard.options.coldReadBytes
         isSecondReading = false
@@ -134,6 +141,7 @@ final class RecordFetch: ColdClient {
             next += 1
             visit(shard, place, record)
         } while next < wanted.count && wanted[next] == name
+        return record?.payload.count ?? 0
     }
 
     func received(_ result: Result<[UInt8], DeviceError>, shard: Shard) {
