@@ -91,8 +91,9 @@ def test_websocket_can_be_kept_off_the_http_port(make_server):
 class WebSocket:
     """A WebSocket connection, frame by frame."""
 
-    def __init__(self, port, protocol="mqtt"):
+    def __init__(self, port, protocol="mqtt", beginning=b""):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket.sendall(beginning)
         key = base64.b64encode(os.urandom(16)).decode()
         self.socket.sendall(
             (
@@ -200,6 +201,23 @@ def test_a_proxy_header_is_taken_off(proxied, header, cut):
         connection.sendall(whole[:cut])
         connection.sendall(whole[cut:])
         assert connection.recv(4, socket.MSG_WAITALL) == b"\x20\x02\x00\x00"
+
+
+def test_the_console_shows_the_address_that_the_proxy_header_says(make_server):
+    address = "127.0.0.1:0"
+    for setting in ["mqtt.listen", "mqtt.websocket_listen"]:
+        settings = [f"{setting}={address}", f"mqtt.proxy_protocol={address}"]
+        server = make_server(setting, settings).start()
+        if setting == "mqtt.listen":
+            client = server.connect(server.mqtt_port)
+            client.sendall(V1 + CONNECT)
+            assert client.recv(4, socket.MSG_WAITALL) == b"\x20\x02\x00\x00"
+        else:
+            client = WebSocket(server.ports["mqtt_websocket"], beginning=V1)
+            client.send(CONNECT)
+            assert client.frame() == (2, b"\x20\x02\x00\x00")
+        assert "192.0.2.7:5000" in server.sluice("session", "list").stdout
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize("beginning", [CONNECT, b"PROXY nonsense\r\n" + CONNECT, V2[:12] + b"\x31\x11\0\0" + CONNECT])
