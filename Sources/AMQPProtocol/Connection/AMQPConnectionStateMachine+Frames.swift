@@ -63,9 +63,7 @@ extension AMQPConnectionStateMachine {
     ) -> AMQPStep {
         if let index = channels.index(of: frame.channel), let isBusy = channels.slots[index]?.isBusy {
             if isBusy { return AMQPStep(consumed: 0, action: .paused) }
-            if isPublish(frame, bytes), channels.slots[index]?.isReadyToPublish == true {
-                return receivePublish(frame, at: index, bytes, &output)
-            }
+            if let hot = receiveHotFrame(frame, at: index, bytes, &output) { return hot }
         }
         let payload = UnsafeRawBufferPointer(rebasing: bytes[frame.payload()])
         var action: AMQPAction
@@ -77,11 +75,45 @@ extension AMQPConnectionStateMachine {
         return AMQPStep(consumed: frame.totalLength, action: action)
     }
 
+    /// Messages and their settlement take a shorter way; nil for everything else.
     @inline(__always)
-    private func isPublish(_ frame: Frame, _ bytes: UnsafeRawBufferPointer) -> Bool {
-        frame.type == FrameType.method.rawValue && frame.payloadLength >= 4
-            && UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: Frame.headerLength, as: UInt32.self))
-                == MethodID.basicPublish.rawValue
+    private mutating func receiveHotFrame(
+        _ frame: Frame,
+        at index: Int,
+        _ bytes: UnsafeRawBufferPointer,
+        _ output: inout ByteBuffer
+    ) -> AMQPStep? {
+        guard frame.type == FrameType.method.rawValue, frame.payloadLength >= 4,
+            channels.slots[index]?.takesMethods == true
+        else { return nil }
+        switch UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: Frame.headerLength, as: UInt32.self)) {
+        case MethodID.basicPublish.rawValue: return receivePublish(frame, at: index, bytes, &output)
+        case MethodID.basicAck.rawValue: return receiveSettle(.basicAck, frame, at: index, bytes, &output)
+        case MethodID.basicNack.rawValue: return receiveSettle(.basicNack, frame, at: index, bytes, &output)
+        case MethodID.basicReject.rawValue: return receiveSettle(.basicReject, frame, at: index, bytes, &output)
+        default: return nil
+        }
+    }
+
+    @inline(__always)
+    private mutating func receiveSettle(
+        _ id: MethodID,
+        _ frame: Frame,
+        at index: Int,
+        _ bytes: UnsafeRawBufferPointer,
+        _ output: inout ByteBuffer
+    ) -> AMQPStep? {
+        var reader = ByteReader(bytes, in: Frame.headerLength &+ 4..<frame.payload().upperBound)
+        // What is malformed goes the long way, which finds the words for it.
+        guard let settle = try? BasicSettle(id, &reader) else { return nil }
+        let action: AMQPAction
+        do throws(AMQPError) {
+            let settled = try channels.slots[index]?.settle(settle, id, &environment.settled)
+            action = settled == .settle ? .channel(frame.channel, .settle) : .none
+        } catch {
+            action = fail(channel: frame.channel, error, output: &output)
+        }
+        return AMQPStep(consumed: frame.totalLength, action: action)
     }
 
     private mutating func receivedOnChannel(
@@ -181,9 +213,9 @@ extension AMQPConnectionStateMachine {
 }
 
 extension AMQPChannelStateMachine {
-    /// basic.publish may come: no content is under way.
+    /// Methods may come: no content is under way.
     @inline(__always)
-    var isReadyToPublish: Bool { phase == .open && content.isIdle }
+    var takesMethods: Bool { phase == .open && content.isIdle }
 }
 
 extension AMQPAction {

@@ -95,7 +95,9 @@ package struct AMQPConnectionStateMachine: Sendable {
 
     /// A channel, to answer what its action asked for and to deliver; nil when there is none with this number.
     package subscript(channel number: UInt16) -> AMQPChannelStateMachine? {
-        get { channels.find(number).flatMap { channels.slots[$0] } }
+        _read {
+            if let index = channels.find(number) { yield channels.slots[index] } else { yield nil }
+        }
         _modify {
             if let index = channels.index(of: number) {
                 yield &channels.slots[index]

@@ -101,26 +101,22 @@ package struct BasicSettle: Sendable, Hashable {
     package var isMultiple: Bool
     package var outcome: SettlementOutcome
 
+    /// - Parameter method: basic.ack, basic.nack or basic.reject.
     @inline(__always)
-    init(ack reader: inout ByteReader) throws(WireError) {
-        deliveryTag = try reader.readUInt64()
-        isMultiple = try reader.readUInt8() & 1 != 0
-        outcome = .acknowledge
-    }
-
-    @inline(__always)
-    init(nack reader: inout ByteReader) throws(WireError) {
+    init(_ method: MethodID, _ reader: inout ByteReader) throws(WireError) {
         deliveryTag = try reader.readUInt64()
         let bits = try reader.readUInt8()
-        isMultiple = bits & 1 != 0
-        outcome = bits & 2 != 0 ? .requeue : .reject
-    }
-
-    @inline(__always)
-    init(reject reader: inout ByteReader) throws(WireError) {
-        deliveryTag = try reader.readUInt64()
-        isMultiple = false
-        outcome = try reader.readUInt8() & 1 != 0 ? .requeue : .reject
+        switch method {
+        case .basicNack:
+            isMultiple = bits & 1 != 0
+            outcome = bits & 2 != 0 ? .requeue : .reject
+        case .basicReject:
+            isMultiple = false
+            outcome = bits & 1 != 0 ? .requeue : .reject
+        default:
+            isMultiple = bits & 1 != 0
+            outcome = .acknowledge
+        }
     }
 }
 

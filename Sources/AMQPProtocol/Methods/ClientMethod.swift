@@ -131,9 +131,7 @@ package enum ClientMethod: Sendable, Hashable {
         case .basicCancelOk: return .basicCancelOk(consumerTag: try reader.readShortString())
         case .basicPublish: return .basicPublish(try BasicPublish(&reader))
         case .basicGet: return .basicGet(try BasicGet(&reader))
-        case .basicAck: return .basicSettle(try BasicSettle(ack: &reader))
-        case .basicNack: return .basicSettle(try BasicSettle(nack: &reader))
-        case .basicReject: return .basicSettle(try BasicSettle(reject: &reader))
+        case .basicAck, .basicNack, .basicReject: return .basicSettle(try BasicSettle(method, &reader))
         case .basicRecover: return .basicRecover(requeue: try reader.readBits()[0])
         case .basicRecoverAsync: return .basicRecoverAsync(requeue: try reader.readBits()[0])
         default: return nil
