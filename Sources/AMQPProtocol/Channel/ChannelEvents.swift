@@ -78,7 +78,8 @@ package enum ChannelAction: Sendable, Hashable {
     case creditChanged
     /// All deliveries, in `settled`, go back to their queues. Answer: `completed`.
     case recover
-    /// Store the messages kept and settle `settled`, all or nothing. Answer: `completed`.
+    /// Store the messages kept and settle `settled`, all or nothing. Answer: `completed`; or `fail`, and then what is in
+    /// `settled` goes back to its queues.
     case commit
     /// Forget the messages kept.
     case rollback

@@ -11,8 +11,9 @@ extension AMQPConnectionStateMachine {
     ) -> AMQPAction {
         let index = channels.find(number)
         let blamed = error.blaming(index.flatMap { channels.slots[$0]?.pendingMethod })
-        guard !blamed.closesConnection, let index, number != 0 else { return fail(blamed, &output) }
-        guard phase == .running, channels.slots[index]?.phase == .open else { return .none }
+        guard !blamed.closesConnection, number != 0 else { return fail(blamed, &output) }
+        // A channel that is gone cannot fail any more: the error comes late.
+        guard let index, phase == .running, channels.slots[index]?.phase == .open else { return .none }
         // What is confirmed is confirmed, whatever comes behind it.
         channels.slots[index]?.writeConfirms(into: &output)
         channels.slots[index]?.takeEverything(&environment.settled)

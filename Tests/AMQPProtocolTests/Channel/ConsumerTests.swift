@@ -184,6 +184,20 @@ struct ConsumerTests {
         }
     }
 
+    @Test("an error that comes late for a channel that is gone harms nobody")
+    func lateError() {
+        var transcript = Transcript.open()
+        _ = transcript.receives(method(.channelOpen, channel: 2, short("")))
+        _ = transcript.receives(close(.channelClose, channel: 1))
+        transcript.machine.completeClose(channel: 1, output: &transcript.output)
+        _ = transcript.sent()
+        #expect(transcript.fails(.noExchange("x", virtualHost: "/")) == .none)
+        #expect(transcript.delivers(to: 0) == nil)
+        transcript.finishes([1])
+        #expect(transcript.sent() == [])
+        #expect(transcript.machine.isRunning && transcript.machine.channelNumbers == [2])
+    }
+
     @Test("both sides close a channel at once")
     func crossing() {
         var transcript = Transcript.open()
