@@ -1,5 +1,5 @@
 internal import MessageModel
-package import StorageEngine
+internal import StorageEngine
 internal import StorageService
 
 /// A shard whose messages die and are sent back, again and again, with crashes at any moment.
