@@ -9,7 +9,7 @@ extension MQTTConnectionStateMachine {
     ) -> MQTTAction {
         do throws(MQTTProtocolError) {
             let connect = try validated(try ConnectPacket.decode(header, bytes, limits: options.limits))
-            context.version = connect.version
+            version = connect.version
             framer.version = connect.version
             remember(connect)
             phase = .authorizing

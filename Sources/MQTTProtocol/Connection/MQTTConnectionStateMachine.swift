@@ -51,7 +51,7 @@ package struct MQTTConnectionStateMachine: Sendable {
     var options: MQTTServerOptions { shared.options }
     var phase = Phase.awaitingConnect
     var framer: PacketFramer
-    var context: DecodingContext
+    var context: DecodingContext { DecodingContext(version: version, sender: .client, limits: shared.options.limits) }
     var client = Client()
     var will: KeptWill?
     var pending = PendingAcknowledgements()
@@ -82,16 +82,15 @@ package struct MQTTConnectionStateMachine: Sendable {
         let options = shared.options
         self.shared = shared
         self.framer = PacketFramer(maximumPacketSize: options.limits.maximumConnectSize, version: nil)
-        self.context = DecodingContext(version: .v3_1_1, sender: .client, limits: options.limits)
         self.openedMilliseconds = nowMilliseconds
         self.lastPacketMilliseconds = nowMilliseconds
     }
 
-    /// The version of the connection; 3.1.1 until CONNECT has said.
     /// In stored sessions identifiers from here on are given by this machine, those below by the owner.
     package static let firstOwnIdentifier: UInt16 = 0x8000
 
-    package var version: ProtocolVersion { context.version }
+    /// The version of the connection; 3.1.1 until CONNECT has said.
+    package internal(set) var version = ProtocolVersion.v3_1_1
     package var isConnected: Bool { phase == .connected }
     package var hasEnded: Bool { phase == .ended }
     /// The client's identifier, or the one assigned to it; empty before `accept`.
