@@ -95,17 +95,9 @@ package struct AMQPConnectionStateMachine: Sendable {
 
     /// A channel, to answer what its action asked for and to deliver; nil when there is none with this number.
     package subscript(channel number: UInt16) -> AMQPChannelStateMachine? {
-        _read {
-            if let index = channels.find(number) { yield channels.slots[index] } else { yield nil }
-        }
-        _modify {
-            if let index = channels.index(of: number) {
-                yield &channels.slots[index]
-            } else {
-                var none: AMQPChannelStateMachine?
-                yield &none
-            }
-        }
+        // Both yield an element of the array and nothing of their own: an accessor that keeps little needs no memory.
+        _read { yield channels.slots[channels.find(number) ?? 0] }
+        _modify { yield &channels.slots[channels.index(of: number) ?? 0] }
     }
 
     /// Takes what stands first in `bytes`, the received bytes not yet used.

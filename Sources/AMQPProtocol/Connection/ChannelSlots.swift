@@ -1,7 +1,7 @@
 /// The channels of a connection by their numbers. Numbers may be any from 1 to 65,535; most connections have one.
 struct ChannelSlots: Sendable {
-    /// Nil where a channel was closed.
-    var slots: [AMQPChannelStateMachine?] = []
+    /// Nil where a channel was closed, and always at the first place: what there is not is looked for there.
+    var slots: [AMQPChannelStateMachine?] = [nil]
     private var indexes: [UInt16: Int] = [:]
     /// Channels that are open or closing.
     private(set) var count = 0
@@ -22,7 +22,7 @@ struct ChannelSlots: Sendable {
 
     mutating func insert(_ channel: AMQPChannelStateMachine) {
         count += 1
-        if let index = slots.firstIndex(where: { $0 == nil }) {
+        if let index = slots.indices.dropFirst().first(where: { slots[$0] == nil }) {
             slots[index] = channel
             indexes[channel.number] = index
         } else {
