@@ -93,9 +93,10 @@ package struct AMQPConnectionStateMachine: Sendable {
         return environment.assembled
     }
 
-    /// A channel, to answer what its action asked for and to deliver; nil when there is none with this number.
+    /// A channel, to answer what its action asked for; nil when there is none with this number. What there is for each
+    /// message has functions of its own, beside this.
     package subscript(channel number: UInt16) -> AMQPChannelStateMachine? {
-        // Both yield an element of the array and nothing of their own: an accessor that keeps little needs no memory.
+        // Both yield an element of the array, so that no channel is copied.
         _read { yield channels.slots[channels.find(number) ?? 0] }
         _modify { yield &channels.slots[channels.index(of: number) ?? 0] }
     }

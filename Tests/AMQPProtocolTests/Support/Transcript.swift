@@ -110,7 +110,7 @@ struct Transcript {
     mutating func completes(_ channel: UInt16 = 1) { machine[channel: channel]?.completed(output: &output) }
 
     mutating func finishes(_ tags: [UInt64], refused: Bool = false, channel: UInt16 = 1) {
-        for tag in tags { machine[channel: channel]?.finishPublish(tag, isRefused: refused) }
+        for tag in tags { machine.finishPublish(tag, onChannel: channel, isRefused: refused) }
     }
 
     mutating func confirms(_ channel: UInt16 = 1) -> [String] {
@@ -141,17 +141,18 @@ struct Transcript {
             Array("k".utf8).withUnsafeBytes { key in
                 Array(text.utf8).withUnsafeBytes { body in
                     properties.withUnsafeBytes { properties in
-                        admission = machine[channel: channel]?
-                            .deliver(
-                                to: consumer,
-                                token: token,
-                                isRedelivered: false,
-                                exchange: exchange,
-                                routingKey: key,
-                                properties: properties,
-                                body: body,
-                                output: &output
-                            )
+                        guard machine[channel: channel] != nil else { return }
+                        admission = machine.deliver(
+                            onChannel: channel,
+                            to: consumer,
+                            token: token,
+                            isRedelivered: false,
+                            exchange: exchange,
+                            routingKey: key,
+                            properties: properties,
+                            body: body,
+                            output: &output
+                        )
                     }
                 }
             }
