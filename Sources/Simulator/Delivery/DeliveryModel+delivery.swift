@@ -12,6 +12,8 @@ extension DeliveryModel {
         let attempt = entry.failed + 1
         let limits = ([subscription.policy] + subscription.pendingPolicies).map(\.maxAttempts)
         let verdicts = Set(limits.map { counts && $0 > 0 && attempt >= $0 })
+        // Also where it may be dead: a new policy whose answer is on its way may let it live.
+        if let until { entry.latestHold = max(entry.latestHold, until) }
         if verdicts.count > 1 { entry.isVague = true }
         if verdicts.contains(true) {
             // A commit whose answer is on its way may have come before.
@@ -23,7 +25,6 @@ extension DeliveryModel {
         entry.failed = counts ? attempt : attempt - 1
         entry.attempts.append((moment, entry.failed))
         entry.state = until.map { .delayed(until: $0) } ?? .waiting
-        if let until { entry.latestHold = max(entry.latestHold, until) }
     }
 
     func condemn(_ entry: inout Entry, _ reason: String, attempt: UInt32, of subscription: ModelSubscription) {

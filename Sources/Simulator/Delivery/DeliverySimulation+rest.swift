@@ -178,7 +178,7 @@ extension DeliveryModel {
         case .dying:
             check(
                 entry.deadLetters == entry.generation + 1 || entry.isVague || entry.generation > 0
-                    || subscription.policy.deadLetterTopic == nil || mayLose(subscription),
+                    || subscription.mayDropTheDead || mayLose(subscription),
                 "\(text(message)) died in \(subscription.name), and is not with the dead letters"
             )
         case .waiting, .leased, .delayed:

@@ -155,6 +155,9 @@ final class ModelSubscription {
         ([policy] + pendingPolicies).contains { $0.maxAttempts > 0 && entry.failed >= $0.maxAttempts }
     }
 
+    /// The dead go nowhere: it has no dead-letter topic, or none as soon as a policy counts whose answer nobody got.
+    var mayDropTheDead: Bool { ([policy] + pendingPolicies).contains { $0.deadLetterTopic == nil } }
+
     /// What its filter says; bindings are another matter.
     func wants(_ message: DeliveryModel.Message) -> Bool {
         if !policy.nameFilter.isEmpty, !NameFilter.matches(policy.nameFilter, name: message.name) { return false }
