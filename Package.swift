@@ -70,6 +70,7 @@ let package = Package(
         target("NativeProtocol", ["MessageModel", nioCore]),
         target("MQTTProtocol", [nioCore]),
         target("AMQPProtocol", [nioCore]),
+        target("AMQPModel", ["AMQPProtocol", "MessageModel", "StorageService"]),
         target("Gateway", ["StorageService", "MessageModel", nioCore, logging]),
         target(
             "NativeFront",
@@ -80,6 +81,13 @@ let package = Package(
             [
                 "Gateway", "StorageService", "MQTTProtocol", "MessageModel", "Credentials", "Transport", deques, nioCore,
                 nioPosix, logging,
+            ]
+        ),
+        target(
+            "AMQPFront",
+            [
+                "Gateway", "StorageService", "AMQPModel", "AMQPProtocol", "MessageModel", "Credentials", "Transport", deques,
+                nioCore, nioPosix, logging,
             ]
         ),
         target(
@@ -100,7 +108,7 @@ let package = Package(
         .executableTarget(
             name: "sluice",
             dependencies: [
-                "AdminConsole", "COpenSSL", "CMosquitto", "Credentials", "ServerConfiguration", "FileLog", "Gateway", "HTTPFront",
+                "AMQPFront", "AMQPModel", "AMQPProtocol", "AdminConsole", "COpenSSL", "CMosquitto", "Credentials", "ServerConfiguration", "FileLog", "Gateway", "HTTPFront",
                 "LocalStorage",
                 "MQTTFront", "MQTTProtocol", "MessageModel", "NativeFront", "NativeProtocol", "Observability",
                 "Simulator",
@@ -138,10 +146,11 @@ let package = Package(
         testTarget("NativeProtocolTests", ["NativeProtocol", "MessageModel", nioCore]),
         testTarget("MQTTProtocolTests", ["MQTTProtocol", nioCore]),
         testTarget("AMQPProtocolTests", ["AMQPProtocol", nioCore]),
+        testTarget("AMQPModelTests", ["AMQPModel", "AMQPProtocol", "MessageModel", "StorageService", nioCore]),
         testTarget(
             "FrontTests",
             [
-                "Gateway", "NativeFront", "MQTTFront", "HTTPFront", "NativeProtocol", "MQTTProtocol", "SluiceClient",
+                "Gateway", "NativeFront", "MQTTFront", "AMQPFront", "AMQPModel", "AMQPProtocol", "HTTPFront", "NativeProtocol", "MQTTProtocol", "SluiceClient",
                 "LocalStorage", "StorageEngine", "StorageService", "MessageModel", nioCore, nioHTTP1, nioPosix, nioEmbedded,
                 logging,
             ]

@@ -91,7 +91,7 @@ enum PropertyMapping {
                 }
                 writeUser(name: name, value, &buffer)
             case .expiry, .deliverAt, .priority, .messageID, .tag, .key, .origin, .contentEncoding, .tombstone,
-                .publisher, nil:
+                .publisher, .amqp, nil:
                 break
             }
         }

@@ -67,7 +67,7 @@ struct StoredMessage {
             case .key: keys.append(value)
             case .user:
                 if let header = PropertyCursor.splitUser(value) { headers.append(header) }
-            case .expiry, .deliverAt, .priority, .origin, .payloadIsText, .publisher: break
+            case .expiry, .deliverAt, .priority, .origin, .payloadIsText, .publisher, .amqp: break
             }
         }
         if !keys.isEmpty {

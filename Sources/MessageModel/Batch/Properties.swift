@@ -24,6 +24,8 @@ package enum PropertyID: UInt64, Sendable {
     case tombstone = 15
     /// The client that published it, where it asked not to get its own messages (MQTT 5.0 §3.8.3.1, no-local).
     case publisher = 16
+    /// What only AMQP readers understand, kept as it came: see `AMQPModel`'s kept section.
+    case amqp = 17
     /// Varint length and name, then the value; may be repeated, also with one name; order counts.
     case user = 64
 }
@@ -77,7 +79,8 @@ package struct PropertyCursor {
             case .key: traits.insert(.hasKeys)
             case .tag: traits.insert(.hasTags)
             case .tombstone: traits.insert(.hasTombstones)
-            case .contentType, .correlationID, .replyTo, .traceparent, .tracestate, .contentEncoding, .publisher, nil:
+            case .contentType, .correlationID, .replyTo, .traceparent, .tracestate, .contentEncoding, .publisher, .amqp,
+                nil:
                 break
             }
         }

@@ -98,7 +98,7 @@ public struct MessageProperties: Sendable, Equatable {
                 user.append(
                     User(name: String(decoding: name, as: UTF8.self), value: String(decoding: content, as: UTF8.self))
                 )
-            case .origin, .payloadIsText, .publisher, nil: break
+            case .origin, .payloadIsText, .publisher, .amqp, nil: break
             }
         }
     }
