@@ -13,6 +13,9 @@ package struct ShardOptions: Sendable, Equatable {
     package var indexMemoryBytes = 64 << 20
     /// Of a sequence with fewer entries in memory, they stay there: what is kept of each that is in a file takes 72 bytes.
     package var entriesPerRun = 16
+    /// Memory for messages that never reach the log, and of that for one lane of an inbox: what is more goes into it.
+    package var memoryRecordBytes = 256 << 20
+    package var memoryLaneBytes = 8 << 20
     /// Memory is taken in blocks of this size.
     package var blockBytes = 1 << 20
     /// Larger batches are refused.

@@ -154,18 +154,18 @@ extension Shard {
             }
         }
         let id = partition.partition
+        if staysInMemory(batch, traits, topic, routes, appending) {
+            return publishInMemory(session, token, batch, traits, topic, id, routes, time, appending)
+        }
+        try makeRoomInMemory(for: batch, routes)
         let baseOffset = partition.nextOffset
         let epoch = log.epoch
         let payloadBytes = LogRecord.batchPrefixBytes + batch.byteCount + changes.count
         let position = try log.append(.batch, payloadBytes: payloadBytes) { payload in
-            payload.store32(id.topic.rawValue, at: 0)
-            payload.store16(id.index, at: 4)
-            payload.store16(traits.rawValue, at: 6)
-            let stored = UnsafeMutableRawBufferPointer(rebasing: payload[LogRecord.batchPrefixBytes...])
-            stored.copyMemory(from: batch.bytes)
-            BatchView.stamp(stored, baseOffset: baseOffset, appendTime: time, epoch: epoch)
+            StoredBatch.write(batch, traits, id, to: payload, baseOffset: baseOffset, time: time, epoch: epoch)
             if !changes.isEmpty {
-                UnsafeMutableRawBufferPointer(rebasing: stored[batch.byteCount...]).copyBytes(from: changes)
+                let end = LogRecord.batchPrefixBytes + batch.byteCount
+                UnsafeMutableRawBufferPointer(rebasing: payload[end...]).copyBytes(from: changes)
             }
         }
         if !changes.isEmpty { _ = changes.withUnsafeBytes { state.applySessionState($0) } }
@@ -200,11 +200,13 @@ extension Shard {
                 recordBytes: UInt32(recordBytes),
                 count: UInt16(batch.recordCount)
             )
+            let all = routes
+            copyToMemory(batch, traits, id, baseOffset: baseOffset, time, &routes)
             for route in routes {
                 if let lane = state.apply(route, entry, segment: segment) { grew(lane.sequence) }
             }
             let expires = traits.contains(.hasExpiry)
-            if areLimited || expires { limit(routes, expires: expires, now: time) }
+            if areLimited || expires { limit(all, expires: expires, now: time) }
         }
         stored(
             session: session,

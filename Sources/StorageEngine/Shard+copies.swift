@@ -22,6 +22,10 @@ extension Shard {
         guard let (topic, partition) = state.partition(id) else { return }
         let time = recordTime(now)
         let traits = copy.traits()
+        var routes: [InboxRoute] = []
+        state.collectRoutes(copy, topic: topic, first: 0, count: copy.recordCount, into: &routes)
+        try leaveMemory(routes)
+        routes = []
         let baseOffset = partition.nextOffset
         let epoch = log.epoch
         let payloadBytes = StoredBatch.copyPrefixBytes + copy.byteCount + changes.count
@@ -46,7 +50,6 @@ extension Shard {
             recordBytes: Int(log.end - position),
             segment: log.active.number
         )
-        var routes: [InboxRoute] = []
         let reached = state.applyCopy(copy, traits, topic, partition, place, scheduled: scheduled, routes: &routes)
         for sequence in reached { grew(sequence) }
         if let scheduled { noteUnheld(scheduled.position) }

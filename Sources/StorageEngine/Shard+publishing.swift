@@ -91,6 +91,7 @@ extension Shard {
         now: Timestamp
     ) throws(CommitLog.AppendRefusal) {
         try flushJournal()
+        for item in publication.items { try leaveMemory(item.routes) }
         var publication = publication
         giveOffsets(&publication.items)
         var writer = ByteWriter()

@@ -65,12 +65,14 @@ extension Shard {
         case .topic(let topicID, let start):
             guard let topic = state.topics[topicID], topic.tenant == tenant else { throw unknownTopic() }
             let attachment = makeAttachment(session, id, topic, request, nil)
+            topic.readers += 1
             begin(attachment, partitions: topic.partitions, at: start)
         case .partition(let partitionID, let start):
             guard let (topic, partition) = state.partition(partitionID), topic.tenant == tenant else {
                 throw unknownTopic()
             }
             let attachment = makeAttachment(session, id, topic, request, nil)
+            topic.readers += 1
             begin(attachment, partitions: [partition], at: start)
         case .subscription(let name):
             guard let subscription = state.subscription(named: name, tenant: tenant) else {
@@ -202,6 +204,7 @@ extension Shard {
     }
 
     func detach(_ attachment: Attachment) {
+        if !attachment.isDetached, attachment.subscription == nil { attachment.topic?.readers -= 1 }
         attachment.isDetached = true
         for reader in attachment.readers {
             reader.sequence.waiters.removeAll { $0 === reader }

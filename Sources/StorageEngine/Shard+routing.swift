@@ -43,6 +43,7 @@ extension Shard {
 
     /// Sends every message of a batch to the sessions that want it.
     func route(_ batch: RoutableBatch, output: any ShardOutput) {
+        defer { if MemoryRecords.holds(batch.position) { log.memory.release(batch.position) } }
         guard let live = filters[batch.topic.tenant], !live.table.isEmpty else { return }
         if let copy = batch.copy {
             copy.withUnsafeBytes { bytes in

@@ -138,6 +138,14 @@ struct ShardState {
         }
     }
 
+    /// What a sequence had in memory is in the log now.
+    mutating func replaceEntries(of sequence: IndexedSequence, with entries: [IndexEntry], segment: UInt64) {
+        let next = sequence.nextOffset
+        _ = sequence.index.removeAll()
+        for entry in entries { append(entry, to: sequence, segment: segment) }
+        sequence.nextOffset = next
+    }
+
     /// A batch stands in the log, with these stamps. `batch` may be the copy that its producer sent, without them.
     mutating func applyStored(
         baseOffset: UInt64,
@@ -423,6 +431,7 @@ struct ShardState {
             guard let lane else { continue }
             if subscription.isInbox {
                 lane.sequence.leaveInbox()
+                lane.sequence.leaveMemory()
                 files.dropped(lane.sequence.index.removeAll())
             }
             lane.endReading()
@@ -542,7 +551,9 @@ extension Lane {
         noteDeaths(files)
         guard watermark > sequence.trimmedOffset else { return }
         sequence.trimmedOffset = watermark
+        sequence.releaseMemory(before: watermark)
         files.dropped(sequence.index.drop(before: watermark))
+        if sequence.index.isEmpty { sequence.memory = nil }
     }
 
     /// What is done in the middle of runs is told when it is much of what is left.

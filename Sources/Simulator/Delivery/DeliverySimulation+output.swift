@@ -98,7 +98,9 @@ extension DeliverySimulation: ShardOutput {
             messages += 1
             guard let message = recognize(record) else { return }
             let isCursor = !subscription.isInbox
-            let isPlain = model.batches[model.messages[message].batch].kind == .plain
+            // What is in memory only has no offset, and nobody has said yet whether this is.
+            let isPlain =
+                model.batches[model.messages[message].batch].kind == .plain && subscription.policy.isDurable
             model.saw(
                 message,
                 offset: isCursor || isPlain ? delivery.batch.baseOffset + UInt64(index) : nil,
@@ -212,6 +214,19 @@ extension DeliverySimulation: ShardOutput {
         model.batches[batch].storedBy = min(model.batches[batch].storedBy, scheduler.now)
         model.batches[batch].durableAt = min(model.batches[batch].durableAt, model.stamp)
         switch known.kind {
+        case .plain where result.baseOffset == .max:
+            // It is in memory only, because nothing that outlives the process wants it.
+            model.check(model.topics[known.topic].letsGo, "batch \(batch) was not stored, and its topic keeps messages")
+            for message in known.messages {
+                for subscription in model.subscriptions where subscription.isUsable && subscription.policy.isDurable {
+                    model.check(
+                        model.expectation(message, subscription) != .certainly,
+                        "\(model.text(message)) was not stored, and \(subscription.name) needs it"
+                    )
+                }
+                model.messages[message].seenAt = min(model.messages[message].seenAt, model.stamp)
+                model.becameVisible(message)
+            }
         case .plain:
             for (place, message) in known.messages.enumerated() {
                 let offset = result.baseOffset + UInt64(place)

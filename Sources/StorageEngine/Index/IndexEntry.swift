@@ -95,6 +95,7 @@ struct PartitionIndex {
         var ordinal: Int
     }
 
+    var isEmpty: Bool { runs.isEmpty && entries.isEmpty }
     var firstOffset: UInt64? { runs.first?.firstOffset ?? entries.first?.baseOffset }
 
     mutating func append(_ entry: IndexEntry, segment: UInt64) {

@@ -33,6 +33,8 @@ final class CommitLog {
 
     let device: any LogDevice
     let options: ShardOptions
+    /// What never reaches the device, read in the same ways.
+    let memory: MemoryRecords
     /// How often this log has been opened.
     let epoch: UInt32
     /// All segments that hold records, oldest first; the last is the active one.
@@ -76,6 +78,7 @@ final class CommitLog {
         self.segments = segments
         self.end = end
         self.epoch = epoch
+        memory = MemoryRecords(epoch: epoch, identity: options.logIdentity)
         written = end
         durable = 0
         requestNextSegmentIfNeeded()
@@ -286,6 +289,7 @@ final class CommitLog {
 
     /// The bytes at a position, as far as they are together in memory; nil where they are only on the device.
     func cached(_ position: UInt64) -> UnsafeRawBufferPointer? {
+        if MemoryRecords.holds(position) { return memory.bytes(at: position) }
         guard let first = blocks.first, position >= first.base, position < end else { return nil }
         var low = 0
         var high = blocks.count
@@ -343,6 +347,7 @@ final class CommitLog {
             hasLent = false
             for place in lent.indices { lent[place] = nil }
         }
+        memory.endRound()
         while cachedBytes > options.tailCacheBytes, blocks.count > 1, let first = blocks.first,
             first.written == first.count, first.end <= settled
         {

@@ -42,6 +42,9 @@ final class IndexedSequence {
     /// The newest segment during which it got a message; `UInt64.max` for none.
     @exclusivity(unchecked) var lastSegment = UInt64.max
 
+    /// Where the records of all its entries are, where they are not in the log.
+    @exclusivity(unchecked) var memory: MemoryRecords?
+
     /// The inbox that it belongs to, which is told when it grows.
     private(set) unowned var inbox: Subscription?
     /// The topic whose partition it is.

@@ -10,6 +10,8 @@ final class TopicState {
     let partitions: [IndexedSequence]
     /// The cursor subscriptions that read it.
     var cursors: [SubscriptionID] = []
+    /// Attached readers without a subscription.
+    var readers = 0
     /// A timer is set for this time, to look at what it may let go.
     var trimAt = Timestamp.never
 
