@@ -229,10 +229,13 @@ extension Shard {
         let byID = Dictionary(sequences.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         let spilled = zip(parts, runs).compactMap { part, run in byID[part.id].map { (sequence: $0, run: run) } }
         if part > 0 { snapshotWork.spilledBytes += bytes.count }
+        var pointsTo = firstSegments(of: parts.map(\.entries))
+        // Messages that were stored elsewhere are found through the records that published them, which are here.
+        if state.keys.mayPublish(segment, epoch: log.epoch) { pointsTo.insert(segment) }
         writeFile(
             IndexFile.name(segment: number, epoch: log.epoch),
             bytes,
-            .index(segment: segment, part: part, spilled, pointsTo: firstSegments(of: parts.map(\.entries)))
+            .index(segment: segment, part: part, spilled, pointsTo: pointsTo)
         )
     }
 

@@ -159,7 +159,7 @@ extension ShardState {
     }
 
     mutating func apply(_ moved: MovedRecord, position: UInt64, recordBytes: Int, segment: UInt64) {
-        former.moved(moved.topic, until: position + UInt64(recordBytes))
+        if let topic = moved.topic { former.moved(topic, until: position + UInt64(recordBytes)) }
         let home = Relocations.Home(position: position, recordBytes: UInt32(recordBytes), segment: segment)
         relocations.insert(moved.position, origin: moved.originSegment, base: moved.originBase, home: home)
     }

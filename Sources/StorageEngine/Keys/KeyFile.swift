@@ -5,10 +5,12 @@ internal import MessageModel
 /// Header of 64 bytes: magic u64, version u32, CRC32C of bytes 16..<64 u32, segment u64, base position u64, epoch u32,
 /// number of entries u32, first time u64, last time u64, CRC32C of the fences u32, entries in a block u32. Then a fence
 /// for each block of entries: hash u64 and time u64 of its first entry, CRC32C of the block u32. Then the entries, sorted:
-/// hash u64, time u64, place u64 as in `KeyEntry`. Little-endian. Derived from the log, and never replaced: made again,
+/// hash u64, time u64, place u64 as in `KeyEntry`. Little-endian. Version 2 where one of them leads to a record that
+/// published messages which had been stored before, version 1 otherwise. Derived from the log, and never replaced: made again,
 /// it has the new epoch in its name, as index files have.
 enum KeyFile {
     static let version: UInt32 = 1
+    static let publishingVersion: UInt32 = 2
     static let headerBytes = 64
     static let fenceBytes = 20
     static let entriesPerBlock = 128
@@ -43,6 +45,8 @@ enum KeyFile {
         var firstTime: UInt64
         var lastTime: UInt64
         var fenceChecksum: UInt32
+        /// One of its entries is a publication's.
+        var hasPublications: Bool
 
         var blockCount: Int { (Int(count) + entriesPerBlock - 1) / entriesPerBlock }
         var entriesOffset: Int { headerBytes + blockCount * fenceBytes }
@@ -55,7 +59,7 @@ enum KeyFile {
 
         fileprivate func write(to file: UnsafeMutableRawBufferPointer) {
             file.store64(magic, at: 0)
-            file.store32(version, at: 8)
+            file.store32(hasPublications ? publishingVersion : version, at: 8)
             file.store64(segment, at: 16)
             file.store64(base, at: 24)
             file.store32(epoch, at: 32)
@@ -74,7 +78,8 @@ enum KeyFile {
             count: UInt32,
             firstTime: UInt64,
             lastTime: UInt64,
-            fenceChecksum: UInt32
+            fenceChecksum: UInt32,
+            hasPublications: Bool
         ) {
             self.segment = segment
             self.base = base
@@ -83,11 +88,13 @@ enum KeyFile {
             self.firstTime = firstTime
             self.lastTime = lastTime
             self.fenceChecksum = fenceChecksum
+            self.hasPublications = hasPublications
         }
 
         /// Reads the beginning of a file; nil where that is not a header, or not an intact one.
         init?(_ file: UnsafeRawBufferPointer) {
-            guard file.count >= headerBytes, file.load64(0) == magic, file.load32(8) == version,
+            guard file.count >= headerBytes, file.load64(0) == magic,
+                file.load32(8) == version || file.load32(8) == publishingVersion,
                 file.load32(12) == Checksum.crc32c(file.slice(16..<headerBytes)),
                 file.load32(60) == UInt32(entriesPerBlock), file.load32(36) <= KeyIndex.maxEntries
             else { return nil }
@@ -98,7 +105,8 @@ enum KeyFile {
                 count: file.load32(36),
                 firstTime: file.load64(40),
                 lastTime: file.load64(48),
-                fenceChecksum: file.load32(56)
+                fenceChecksum: file.load32(56),
+                hasPublications: file.load32(8) == publishingVersion
             )
         }
     }
@@ -178,7 +186,8 @@ enum KeyFile {
                 count: UInt32(index.count),
                 firstTime: index.firstTime,
                 lastTime: index.lastTime,
-                fenceChecksum: fenceChecksum
+                fenceChecksum: fenceChecksum,
+                hasPublications: index.publications > 0
             )
         }
 

@@ -21,11 +21,16 @@ struct KeyMatch: Equatable, Hashable {
 struct KeyEntry: Equatable, Comparable {
     var hash: UInt64
     var time: UInt64
-    /// Distance from the segment's beginning in the upper 48 bits, index in the batch in the lower 16.
+    /// The uppermost bit: `isPublication`; then the distance from the segment's beginning in 47 bits, and the index in the
+    /// batch, or in the publication, in 16.
     var place: UInt64
 
     static let bytes = 24
-    static let maxDistance: UInt64 = 1 << 48 - 1
+    static let maxDistance: UInt64 = 1 << 47 - 1
+    static let publicationBit: UInt64 = 1 << 63
+
+    /// The record published messages that had been stored before. Entries of earlier versions do not say so.
+    var isPublication: Bool { place & Self.publicationBit != 0 }
 
     /// The order in key files.
     @inline(__always)
@@ -36,7 +41,11 @@ struct KeyEntry: Equatable, Comparable {
     }
 
     func match(base: UInt64) -> KeyMatch {
-        KeyMatch(position: base &+ place >> 16, record: UInt16(truncatingIfNeeded: place), time: time)
+        KeyMatch(
+            position: base &+ (place & ~Self.publicationBit) >> 16,
+            record: UInt16(truncatingIfNeeded: place),
+            time: time
+        )
     }
 }
 
@@ -53,6 +62,8 @@ struct KeyIndex {
     /// The position at which the segment begins.
     let base: UInt64
     private(set) var count = 0
+    /// Entries that lead to records which published messages that had been stored before.
+    private(set) var publications = 0
     /// Of the entries; the least and the greatest number where there is none.
     private(set) var firstTime = UInt64.max
     private(set) var lastTime: UInt64 = 0
@@ -76,15 +87,21 @@ struct KeyIndex {
     /// Adds a key of a message.
     /// - Parameters:
     ///   - position: of the log record, in this segment; one that is not is left out.
-    ///   - record: index of the message in its batch.
-    mutating func append(hash: UInt64, time: UInt64, position: UInt64, record: UInt16) {
+    ///   - record: index of the message in its batch, or of the item in the publication.
+    ///   - isPublication: the record published messages that had been stored before.
+    mutating func append(hash: UInt64, time: UInt64, position: UInt64, record: UInt16, isPublication: Bool = false) {
         guard position >= base, position - base <= KeyEntry.maxDistance, count < Self.maxEntries else { return }
         if entries.isEmpty { entries = Array(repeating: [], count: Self.buckets) }
         let bucket = Int(hash >> Self.bucketShift)
         // A quarter more each time: doubling would hold twice the memory for a segment's whole life.
         let used = entries[bucket].count
         if used == entries[bucket].capacity { entries[bucket].reserveCapacity(used + max(4, used / 4)) }
-        entries[bucket].append(KeyEntry(hash: hash, time: time, place: (position - base) << 16 | UInt64(record)))
+        var place = (position - base) << 16 | UInt64(record)
+        if isPublication {
+            place |= KeyEntry.publicationBit
+            publications += 1
+        }
+        entries[bucket].append(KeyEntry(hash: hash, time: time, place: place))
         count += 1
         firstTime = min(firstTime, time)
         lastTime = max(lastTime, time)
@@ -107,11 +124,13 @@ struct KeyIndex {
     }
 
     mutating func append(_ entry: KeyEntry) {
+        let match = entry.match(base: base)
         append(
             hash: entry.hash,
             time: entry.time,
-            position: base &+ entry.place >> 16,
-            record: UInt16(truncatingIfNeeded: entry.place)
+            position: match.position,
+            record: match.record,
+            isPublication: entry.isPublication
         )
     }
 

@@ -1,6 +1,6 @@
 internal import MessageModel
 
-/// Looks for a hash in one key file, without touching the file: `next` says what to read, `received` takes what was read.
+/// Looks for a hash, or for all that leads to publications, in one key file, without touching the file: `next` says what to read, `received` takes what was read.
 ///
 /// ```
 /// loop: switch search.next() {
@@ -34,7 +34,8 @@ struct KeySearch {
 
     let segment: UInt64
     let epoch: UInt32
-    let hash: UInt64
+    /// Nil: entries that lead to records which published messages that had been stored before.
+    let hash: UInt64?
     let times: ClosedRange<UInt64>
     private var state: State
     /// What is to be told before anything more is read.
@@ -46,7 +47,7 @@ struct KeySearch {
     init(
         segment: UInt64,
         epoch: UInt32,
-        hash: UInt64,
+        hash: UInt64?,
         times: ClosedRange<UInt64>,
         directory: KeyFile.Directory? = nil
     ) {
@@ -90,6 +91,10 @@ struct KeySearch {
                 state = .done
                 return
             }
+            guard hash != nil || header.hasPublications else {
+                state = .done
+                return
+            }
             state = .needsFences(header)
         case .needsFences(let header):
             guard bytes.count == header.blockCount * KeyFile.fenceBytes else { return refuse(.length) }
@@ -112,7 +117,7 @@ struct KeySearch {
 
     private mutating func begin(_ directory: KeyFile.Directory) {
         self.directory = directory
-        let blocks = directory.blocks(of: hash, in: times)
+        let blocks = hash.map { directory.blocks(of: $0, in: times) } ?? 0..<directory.fences.count
         state = blocks.isEmpty ? .done : .needsBlocks(directory, blocks)
     }
 
@@ -122,10 +127,12 @@ struct KeySearch {
             return
         }
         let found = KeyFile.entries(in: bytes)
-            .filter { $0.hash == hash && times.contains($0.time) }
+            .filter { isWanted($0) && times.contains($0.time) }
             .map { $0.match(base: directory.header.base) }
         if !found.isEmpty { pending.append(.found(found)) }
     }
+
+    private func isWanted(_ entry: KeyEntry) -> Bool { hash.map { $0 == entry.hash } ?? entry.isPublication }
 
     private mutating func refuse(_ problem: KeyFile.Problem) {
         state = .done

@@ -17,15 +17,33 @@ struct KeyTable {
     private(set) var open: [UInt64: KeyIndex] = [:]
     /// Oldest segment first.
     private(set) var files: [File] = []
+    /// Segments whose files were written in this life of the shard and lead to publications.
+    private var publishing = Set<UInt64>()
 
     /// A message with this key was published by a record of a segment.
-    mutating func append(_ hash: UInt64, time: UInt64, position: UInt64, record: UInt16, segment: UInt64) {
+    /// - Parameter isPublication: the message had been stored before.
+    mutating func append(
+        _ hash: UInt64,
+        time: UInt64,
+        position: UInt64,
+        record: UInt16,
+        isPublication: Bool,
+        segment: UInt64
+    ) {
         open[segment, default: KeyIndex(base: position)].append(
             hash: hash,
             time: time,
             position: position,
-            record: record
+            record: record,
+            isPublication: isPublication
         )
+    }
+
+    /// Whether messages that were stored in other segments may be found through records of a segment that published them.
+    /// - Parameter epoch: of this life of the shard: what files of earlier ones have is not known.
+    func mayPublish(_ segment: UInt64, epoch: UInt32) -> Bool {
+        if let index = open[segment] { return index.publications > 0 }
+        return publishing.contains(segment) || files.contains { $0.segment == segment && $0.epoch != epoch }
     }
 
     /// The keys of a sealed segment were found again.
@@ -39,7 +57,9 @@ struct KeyTable {
 
     /// A segment's keys were written.
     mutating func spilled(_ file: File) {
-        open[file.segment] = nil
+        if let index = open.removeValue(forKey: file.segment), index.publications > 0 {
+            publishing.insert(file.segment)
+        }
         files.removeAll { $0.segment == file.segment }
         let place = PartitionIndex.firstIndex(in: 0..<files.count) { files[$0].segment > file.segment }
         files.insert(file, at: place)
@@ -57,7 +77,10 @@ struct KeyTable {
     /// - Returns: their names.
     mutating func forget(unless isNeeded: (_ segment: UInt64) -> Bool) -> [String] {
         let names = files.compactMap { isNeeded($0.segment) ? nil : $0.name }
-        if !names.isEmpty { files.removeAll { !isNeeded($0.segment) } }
+        if !names.isEmpty {
+            files.removeAll { !isNeeded($0.segment) }
+            publishing = publishing.filter(isNeeded)
+        }
         return names
     }
 }

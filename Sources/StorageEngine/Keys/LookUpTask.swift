@@ -170,11 +170,8 @@ final class LookUpTask: ColdClient {
         let fetch = RecordFetch(records: some.map(\.position), readBytes: 4_096) { [self] shard, number, view in
             guard let view else { return }
             let match = some[number]
-            if view.kind == .published {
-                var reader = ByteReader(view.payload)
-                guard let publication = Publication(from: &reader), Int(match.record) < publication.items.count else {
-                    return
-                }
+            if let publication = Publication(view, named: match.position) {
+                guard Int(match.record) < publication.items.count else { return }
                 let item = publication.items[Int(match.record)]
                 parts.append(
                     Part(

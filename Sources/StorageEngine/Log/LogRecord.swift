@@ -55,7 +55,7 @@ package enum LogRecord {
         case indexCopy = 21
         /// A part of a snapshot, see `CheckpointPart`.
         case checkpoint = 22
-        /// A record that holds a batch, moved here, see `MovedRecord`.
+        /// A record that holds a batch, or that published some, moved here, see `MovedRecord`.
         case moved = 23
         /// Changes of session states, as a `StateJournal` writes them.
         case sessionState = 26

@@ -47,8 +47,10 @@ struct MovedRecord {
     var kind: LogRecord.Kind
     var payload: UnsafeRawBufferPointer
 
-    /// That of its batch: records of both kinds begin with it.
-    var topic: TopicID { TopicID(rawValue: payload.count >= 4 ? payload.load32(0) : 0) }
+    /// That of its batch: records that hold one begin with it. Nil for a publication.
+    var topic: TopicID? {
+        kind != .published && payload.count >= 4 ? TopicID(rawValue: payload.load32(0)) : nil
+    }
 
     func write(_ target: UnsafeMutableRawBufferPointer) {
         target.store64(position, at: 0)
@@ -74,7 +76,7 @@ struct MovedRecord {
 
     init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count > Self.prefixBytes, let kind = LogRecord.Kind(rawValue: bytes[24]),
-            kind == .batch || kind == .held
+            kind == .batch || kind == .held || kind == .published
         else { return nil }
         self.init(
             position: bytes.load64(0),

@@ -57,6 +57,13 @@ final class SegmentSurvey {
     var seen: Set<IndexFile.Key>
     var map: SegmentMap
     var reading: IndexFileReading?
+    /// Origins whose keys were not looked at yet, and the file that is being read.
+    var keyOrigins: [UInt64]
+    var keys: PublicationSearch?
+    /// Where records stand in the segment that published messages with keys, and who reads them: only those by which a
+    /// message is found that is still there are needed.
+    var publications: SegmentMap
+    var publicationReading: SegmentMove?
     var hasFailed = false
 
     init(_ segment: CommitLog.Segment, origins: Set<UInt64>, files: [IndexFile.Key]) {
@@ -65,6 +72,8 @@ final class SegmentSurvey {
         self.files = files
         seen = Set(files)
         map = SegmentMap(segment)
+        publications = SegmentMap(segment)
+        keyOrigins = origins.sorted()
     }
 }
 

@@ -12,6 +12,7 @@ struct KeyRestoration {
         var time: UInt64
         var position: UInt64
         var record: UInt16
+        var isPublication = false
     }
 
     /// Forgets the key files that are not there, and reads the log for their keys where it must.
@@ -35,27 +36,24 @@ struct KeyRestoration {
         _ = try scanner.scan(from: start, epoch: 0, endsHere: false) { record, segment in
             guard record.position < position else { return }
             switch record.kind {
-            case .batch:
-                guard lost[segment.number] != nil, let stored = StoredBatch(record) else { return }
+            case .batch, .held:
+                guard lost[segment.number] != nil, let stored = StoredBatch(record), stored.isPublished else { return }
                 Self.collect(stored, record.position, known, into: &found[segment.number, default: []])
             case .moved:
-                guard let moved = MovedRecord(record.payload), moved.kind == .batch, lost[moved.originSegment] != nil,
-                    known.relocations.home(of: moved.position)?.position == record.position,
-                    let stored = StoredBatch(record, named: moved.position)
+                guard let moved = MovedRecord(record.payload), lost[moved.originSegment] != nil,
+                    known.relocations.home(of: moved.position)?.position == record.position
                 else { return }
-                Self.collect(stored, moved.position, known, into: &found[moved.originSegment, default: []])
-            case .published:
-                guard lost[segment.number] != nil else { return }
-                var reader = ByteReader(record.payload)
-                guard let publication = Publication(from: &reader) else { return }
-                for (number, item) in publication.items.enumerated() {
-                    for case .key(let hash) in item.traces.map(\.kind) {
-                        let (time, place) = (publication.time.rawValue, UInt16(clamping: number))
-                        found[segment.number, default: []].append(
-                            Key(hash: hash, time: time, position: record.position, record: place)
-                        )
-                    }
+                let origin = moved.originSegment
+                if let publication = Publication(record, named: moved.position) {
+                    Self.collect(publication, moved.position, into: &found[origin, default: []])
+                } else if let stored = StoredBatch(record, named: moved.position), stored.isPublished {
+                    Self.collect(stored, moved.position, known, into: &found[origin, default: []])
                 }
+            case .published:
+                guard lost[segment.number] != nil, let publication = Publication(record, named: record.position) else {
+                    return
+                }
+                Self.collect(publication, record.position, into: &found[segment.number, default: []])
             default: break
             }
         }
@@ -63,9 +61,25 @@ struct KeyRestoration {
             guard let base = lost[segment] else { continue }
             var index = KeyIndex(base: base)
             for key in keys.sorted(by: { ($0.time, $0.position, $0.record) < ($1.time, $1.position, $1.record) }) {
-                index.append(hash: key.hash, time: key.time, position: key.position, record: key.record)
+                index.append(
+                    hash: key.hash,
+                    time: key.time,
+                    position: key.position,
+                    record: key.record,
+                    isPublication: key.isPublication
+                )
             }
             if index.count > 0 { state.keys.restore(index, of: segment) }
+        }
+    }
+
+    private static func collect(_ publication: Publication, _ position: UInt64, into keys: inout [Key]) {
+        let time = publication.time.rawValue
+        for (number, item) in publication.items.enumerated() {
+            for case .key(let hash) in item.traces.map(\.kind) {
+                let place = UInt16(clamping: number)
+                keys.append(Key(hash: hash, time: time, position: position, record: place, isPublication: true))
+            }
         }
     }
 

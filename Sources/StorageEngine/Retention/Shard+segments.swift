@@ -11,7 +11,8 @@ extension Shard {
         compaction.isWanted = true
         // What was moved into it is found out by looking, and what is in earlier files.
         guard let segment = log.segments.first(where: { $0.number == number }),
-            state.relocations.incoming[number] == nil, state.files.pointers[number] == nil
+            state.relocations.incoming[number] == nil, state.files.pointers[number] == nil,
+            !state.keys.mayPublish(number, epoch: log.epoch)
         else { return }
         var map = SegmentMap(segment)
         for part in parts {
@@ -260,7 +261,7 @@ extension Shard {
                     survey.seen.formUnion(survey.files)
                 }
                 guard let key = survey.files.popLast() else {
-                    finish(survey, now: now)
+                    if surveyPublications(survey) { finish(survey, now: now) }
                     return
                 }
                 survey.reading = reading(of: key)
@@ -394,8 +395,14 @@ extension Shard {
                 kind: record.kind,
                 payload: record.payload
             )
+        case .published:
+            return append(publication: record, named: record.position, originSegment: segment.number, segment.base)
         case .moved:
             guard let known = MovedRecord(record.payload) else { return (length, 0) }
+            if known.kind == .published {
+                let origin = known.originSegment
+                return append(publication: record, named: known.position, originSegment: origin, known.originBase)
+            }
             moved = known
         case .indexCopy:
             guard let part = IndexCopyPart(record.payload) else { return (length, 0) }
@@ -403,10 +410,36 @@ extension Shard {
         default:
             return (length, 0)
         }
+        return append(moved).map { (length, $0) }
+    }
+
+    /// - Returns: what was appended; nil where there is no room now.
+    private func append(_ moved: MovedRecord) -> Int? {
         let payloadBytes = MovedRecord.prefixBytes + moved.payload.count
         guard let position = appendForReclaiming(.moved, payloadBytes: payloadBytes, moved.write) else { return nil }
         state.apply(moved, position: position, recordBytes: Int(log.end - position), segment: log.active.number)
-        return (length, Int(log.end - position))
+        return Int(log.end - position)
+    }
+
+    /// Appends again what messages are found by that a record published.
+    private func append(
+        publication record: LogRecord.View,
+        named name: UInt64,
+        originSegment: UInt64,
+        _ originBase: UInt64
+    ) -> (Int, Int)? {
+        let length = record.bytes.count
+        guard let payload = neededPublication(record, named: name) else { return (length, 0) }
+        return payload.withUnsafeBytes { payload in
+            let moved = MovedRecord(
+                position: name,
+                originSegment: originSegment,
+                originBase: originBase,
+                kind: .published,
+                payload: payload
+            )
+            return append(moved).map { (length, $0) }
+        }
     }
 
     /// Appends a part of an index file again, where that is still needed.

@@ -112,6 +112,22 @@ struct Publication: Equatable {
         )
     }
 
+    /// A record of this kind, also where it was moved.
+    /// - Parameter name: the position that the record was first stored at.
+    init?(_ record: LogRecord.View, named name: UInt64) {
+        var reader: ByteReader
+        switch record.kind {
+        case .published where record.position == name: reader = ByteReader(record.payload)
+        case .moved:
+            guard let moved = MovedRecord(record.payload), moved.kind == .published, moved.position == name else {
+                return nil
+            }
+            reader = ByteReader(moved.payload)
+        default: return nil
+        }
+        self.init(from: &reader)
+    }
+
     private static func readItem(_ reader: inout ByteReader) -> Item? {
         guard let topic = reader.read32(), let index = reader.read16(), let first = reader.read16(),
             let count = reader.read16(), let recordBytes = reader.read32(), let position = reader.read64(),

@@ -119,6 +119,7 @@ extension ShardState {
                 time: place.time,
                 position: place.publication?.position ?? place.position,
                 record: place.publication?.item ?? trace.record,
+                isPublication: place.publication != nil,
                 segment: place.segment
             )
         case .retained(let name, let expiry, let bytes):

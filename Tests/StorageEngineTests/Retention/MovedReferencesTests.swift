@@ -117,6 +117,93 @@ struct MovedReferencesTests {
         }
     }
 
+    /// A stream that fills the segments, and messages beside it that are stored long before they are published.
+    private struct Late {
+        let ring: TopicID
+        let kept: TopicID
+        var open: [(TransactionID, step: Int, numbers: [Int])] = []
+        /// Scheduled messages, with when they are due.
+        var waiting: [(number: Int, due: Timestamp)] = []
+        var published = Set<Int>()
+        var number = 0
+
+        init(_ bench: DeliveryBench) throws {
+            ring = try bench.topic("ring") { $0.maxBytes = 20_000 }
+            kept = try bench.topic("kept")
+        }
+
+        private func message(_ number: Int, due: Timestamp? = nil) -> DeliveryBench.Message {
+            .init(
+                DeliveryBench.body(number, bytes: 50),
+                deliverAt: due,
+                id: "id\(number)",
+                keys: ["k\(number % 3)", "all"]
+            )
+        }
+
+        mutating func step(_ bench: DeliveryBench) {
+            number += 1
+            bench.publish(ring, [.init(DeliveryBench.body(number), keys: ["stream"])])
+            if number % 20 == 3 {
+                let due = bench.now.advanced(byMicroseconds: 2_000_000)
+                bench.publish(kept, [message(number, due: due), message(-number, due: due)])
+                waiting += [(number, due), (-number, due)]
+            }
+            if number % 20 == 13, case .success(.transaction(let id)) = bench.ask(.beginTransaction(.init())) {
+                bench.publish(kept, [message(number), message(-number)], transaction: id)
+                open.append((id, number, [number, -number]))
+            }
+            for late in open where late.step + 150 < number {
+                if case .success? = bench.ask(.commitTransaction(late.0)) { published.formUnion(late.numbers) }
+            }
+            open.removeAll { $0.step + 150 < number }
+            bench.pass(milliseconds: 15)
+            let now = bench.now
+            published.formUnion(waiting.filter { $0.due.advanced(byMicroseconds: 100_000) < now }.map(\.number))
+            waiting.removeAll { $0.due.advanced(byMicroseconds: 100_000) < now }
+        }
+    }
+
+    private func check(_ late: Late, _ bench: DeliveryBench, _ text: String) throws {
+        #expect(bench.shard.damaged == [], "\(text)")
+        let unsure = Set(late.waiting.map(\.number))
+        #expect(
+            Set(try find(bench, .key(Array("all".utf8)))).subtracting(unsure) == late.published,
+            "\(text)"
+        )
+        for number in late.published.sorted() {
+            #expect(try find(bench, .messageID(Array("id\(number)".utf8))) == [number], "\(text)")
+        }
+        #expect(try find(bench, .key(Array("stream".utf8))).count < 200, "\(text)")
+    }
+
+    @Test("messages that were stored long before they were published, with the derived files and without them")
+    func late() throws {
+        let bench = try bench()
+        var late = try Late(bench)
+        for _ in 0..<1_200 { late.step(bench) }
+        bench.pass(milliseconds: 1_000)
+        #expect(late.published.count > 150)
+        let relocations = bench.shard.state.relocations
+        #expect(bench.shard.compaction.movedBytes > 10_000 && relocations.count > 100)
+        #expect(bench.segments.count < 14, "\(bench.segments), the log has \(bench.shard.log.end / 16_384)")
+        try check(late, bench, "before")
+        for round in 0..<8 {
+            try bench.reopen(bench.disk.crashed(seed: UInt64(round)), withoutFiles: round % 2 == 0)
+            try check(late, bench, "after crash \(round)")
+            for _ in 0..<40 + round * 7 { late.step(bench) }
+            try check(late, bench, "going on after crash \(round)")
+        }
+        // Once nothing of them is there, nothing is kept for them.
+        bench.ask(.deleteTopic(name: "kept"))
+        for _ in 0..<300 {
+            bench.publish(late.ring, [.init(DeliveryBench.body(1))])
+            bench.pass(milliseconds: 15)
+        }
+        bench.pass(milliseconds: 5_000)
+        #expect(bench.segments.count <= 5, "\(bench.segments)")
+    }
+
     @Test("a value that has expired, and one whose topic is deleted, keep nothing")
     func expired() throws {
         let bench = try bench()
