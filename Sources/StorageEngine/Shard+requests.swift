@@ -216,7 +216,7 @@ extension Shard {
     }
 
     private static func check(_ specification: TopicSpecification) throws(SluiceError) {
-        try NameRules.checkTopicName(specification.name)
+        try NameRules.checkTopicName(specification.name, allowsInternal: specification.isInternal)
         guard (1...Limits.partitionsPerTopic).contains(specification.partitions) else {
             throw SluiceError(.invalidArgument, "a topic has 1 to \(Limits.partitionsPerTopic) partitions")
         }

@@ -96,12 +96,21 @@ package struct TopicSpecification: Sendable, Equatable {
     /// What it captures besides its own name and subtree: exact names, or subtrees written `a/b/#`.
     package var captures: [String]
     package var policy: TopicPolicy
+    /// A front makes it for itself: its name may begin with `$`. Never what a client asked for.
+    package var isInternal: Bool
 
-    package init(name: String, partitions: Int = 1, captures: [String] = [], policy: TopicPolicy = TopicPolicy()) {
+    package init(
+        name: String,
+        partitions: Int = 1,
+        captures: [String] = [],
+        policy: TopicPolicy = TopicPolicy(),
+        isInternal: Bool = false
+    ) {
         self.name = name
         self.partitions = partitions
         self.captures = captures
         self.policy = policy
+        self.isInternal = isInternal
     }
 }
 

@@ -79,7 +79,12 @@ struct NameTests {
     )
     func badTopicNames(name: String) {
         #expect(throws: SluiceError.self) { try NameRules.checkTopicName(name) }
+        guard name != "$a" else { return }
+        #expect(throws: SluiceError.self) { try NameRules.checkTopicName(name, allowsInternal: true) }
     }
+
+    @Test("topics that are a front's own may begin with $")
+    func internalTopicNames() throws { try NameRules.checkTopicName("$a", allowsInternal: true) }
 
     @Test("go to AMQP and back byte for byte", arguments: 0..<300)
     func amqpRoundTrip(seed: UInt64) {

@@ -39,7 +39,9 @@ package enum NameRules {
 
     /// Checks a topic's own name: a name of at most 255 bytes that does not begin or end with `/`, does not begin with
     /// `$`, and has no control characters.
-    package static func checkTopicName(_ name: String) throws(SluiceError) {
+    /// - Parameter allowsInternal: also one that begins with `$`: such topics are a front's own, and no wildcard of a
+    ///   first level sees their messages.
+    package static func checkTopicName(_ name: String, allowsInternal: Bool = false) throws(SluiceError) {
         var name = name
         let problem: SluiceError? = name.withUTF8 { utf8 in
             let bytes = UnsafeRawBufferPointer(utf8)
@@ -51,7 +53,8 @@ package enum NameRules {
             if bytes.count > Limits.topicNameBytes {
                 return SluiceError(.invalidName, "a topic's name has at most \(Limits.topicNameBytes) bytes")
             }
-            if bytes[0] == separator || bytes[bytes.count - 1] == separator || bytes[0] == UInt8(ascii: "$") {
+            let isInternal = bytes[0] == UInt8(ascii: "$")
+            if bytes[0] == separator || bytes[bytes.count - 1] == separator || isInternal && !allowsInternal {
                 return SluiceError(.invalidName, "a topic's name does not begin with / or $ and does not end with /")
             }
             if bytes.contains(where: { $0 < 0x20 || $0 == 0x7F }) {

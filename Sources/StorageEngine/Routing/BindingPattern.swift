@@ -114,7 +114,7 @@ package struct BindingPattern: Sendable, Equatable {
     private static func prefix(of binding: Binding) throws(SluiceError) -> NamePattern {
         var pattern = NamePattern()
         guard binding.topic != NameMapping.wholeTreeExchange else { return pattern }
-        try NameRules.checkTopicName(binding.topic)
+        try NameRules.checkTopicName(binding.topic, allowsInternal: true)
         Array(binding.topic.utf8).withUnsafeBytes { bytes in
             forEachLevel(of: bytes) { pattern.append(.literal($0)) }
         }

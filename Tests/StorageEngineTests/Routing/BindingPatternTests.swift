@@ -36,6 +36,8 @@ struct BindingPatternTests {
             (.fanout, "orders", "", "ordersx", false), (.headers, "orders", "", "orders/a", true),
             (.topic, "amq.topic", "orders.*", "orders/a", true), (.topic, "amq.topic", "#", "a/b/c", true),
             (.topic, "amq.topic", "#", "$SYS/load", false), (.topic, "amq.topic", "*.load", "$SYS/load", false),
+            (.direct, "$amqp", "q.1", "$amqp/q/1", true), (.topic, "$amqp", "#", "$amqp/q/1", true),
+            (.fanout, "$amqp", "", "$amqp/q", true), (.topic, "amq.topic", "#", "$amqp/q", false),
             (.topic, "amq.topic", "$SYS.#", "$SYS/load", true), (.topic, "amq.topic", "", "a", false),
             (.direct, "amq.direct", "k", "amq.direct/k", true), (.direct, "amq.direct", "k", "k", false),
             (.filter, "", "a/+/c", "a/b/c", true), (.filter, "", "a/*", "a/b", false),
