@@ -65,6 +65,7 @@ extension Shard {
     }
 
     /// Stores a batch: visible at once, at a time, or with a transaction.
+    /// - Parameter places: of its records in the batch that was sent, where that had others besides.
     func store(
         _ batch: BatchView,
         _ traits: BatchTraits,
@@ -73,7 +74,8 @@ extension Shard {
         _ appending: AppendOptions,
         _ session: UInt64,
         _ token: UInt64,
-        _ time: Timestamp
+        _ time: Timestamp,
+        places: [UInt32]? = nil
     ) throws(CommitLog.AppendRefusal) {
         let id = partition.partition
         if let transaction = appending.transaction {
@@ -97,7 +99,7 @@ extension Shard {
             held(session, token, batch, first, appending.acknowledgement)
             return
         }
-        try publishNow(session, token, batch, topic, partition, traits, time, appending)
+        try publishNow(session, token, batch, topic, partition, traits, time, appending, places)
     }
 
     func isOpen(_ transaction: TransactionID, _ tenant: TenantID) -> Bool {
@@ -132,7 +134,8 @@ extension Shard {
         _ partition: IndexedSequence,
         _ traits: BatchTraits,
         _ time: Timestamp,
-        _ appending: AppendOptions
+        _ appending: AppendOptions,
+        _ places: [UInt32]?
     ) throws(CommitLog.AppendRefusal) {
         var changes: [UInt8] = []
         if let state = appending.state {
@@ -145,17 +148,23 @@ extension Shard {
         routes.removeAll(keepingCapacity: true)
         defer { self.routes = routes }
         var areLimited = false
+        var refusals = Refusals()
         if state.hasInboxes(topic.tenant) {
             state.collectRoutes(batch, topic: topic, first: 0, count: batch.recordCount, into: &routes)
             areLimited = routes.contains(where: \.isLimited)
-            guard !areLimited || hasRoom(for: routes) else {
-                reply(session, token, .append(AppendResult(error: .quotaExceeded)))
-                return
+            if areLimited, !hasRoom(for: routes) {
+                guard appending.refusesSingly else {
+                    reply(session, token, .append(AppendResult(error: .quotaExceeded)))
+                    return
+                }
+                refusals = self.refusals(of: batch, routes)
             }
         }
+        let unrouted = appending.reportsUnrouted ? unrouted(batch, topic, routes) : []
         let id = partition.partition
         if staysInMemory(batch, traits, topic, routes, appending) {
-            return publishInMemory(session, token, batch, traits, topic, id, routes, time, appending)
+            let report = AppendReport(unrouted: unrouted, refusals: refusals, places: places)
+            return publishInMemory(session, token, batch, traits, topic, id, routes, time, appending, report)
         }
         try makeRoomInMemory(for: batch, routes)
         let baseOffset = partition.nextOffset
@@ -200,13 +209,17 @@ extension Shard {
                 recordBytes: UInt32(recordBytes),
                 count: UInt16(batch.recordCount)
             )
-            let all = routes
-            copyToMemory(batch, traits, id, baseOffset: baseOffset, time, &routes)
-            for route in routes {
-                if let lane = state.apply(route, entry, segment: segment) { grew(lane.sequence) }
+            let copy = copyInMemory(batch, traits, id, baseOffset: baseOffset, time, routes)
+            for (number, route) in routes.enumerated() {
+                guard
+                    let sequence = keep(copy, route) ?? state.apply(route, entry, segment: segment)?.sequence
+                else { continue }
+                grew(sequence)
+                if !refusals.isEmpty { refusals.note(route, number, next: sequence.nextOffset) }
             }
+            refuse(refusals)
             let expires = traits.contains(.hasExpiry)
-            if areLimited || expires { limit(all, expires: expires, now: time) }
+            if areLimited || expires { limit(routes, expires: expires, now: time) }
         }
         stored(
             session: session,
@@ -215,7 +228,8 @@ extension Shard {
             topic: topic,
             baseOffset: baseOffset,
             position: position,
-            appending
+            appending,
+            AppendReport(unrouted: unrouted, refusals: refusals, places: places)
         )
     }
 
@@ -227,7 +241,8 @@ extension Shard {
         topic: TopicState,
         baseOffset: UInt64,
         position: UInt64,
-        _ appending: AppendOptions
+        _ appending: AppendOptions,
+        _ report: AppendReport
     ) {
         let acknowledgement = appending.acknowledgement
         // What its publisher does not wait for is not waited for by live filters, unless something before it is.
@@ -243,11 +258,12 @@ extension Shard {
             isRouted: isRouted
         )
         if routable.isRouted { self.routable.append(routable) }
-        let result = AppendResult(
+        var result = AppendResult(
             baseOffset: baseOffset,
             recordCount: UInt32(batch.recordCount),
             position: LogPosition(rawValue: log.end)
         )
+        report.write(to: &result)
         unsettled.append(
             Unsettled(
                 end: log.end,

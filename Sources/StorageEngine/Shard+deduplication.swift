@@ -23,11 +23,15 @@ extension Shard {
         guard known.count == batch.recordCount else {
             var new: [UInt8] = []
             _ = BatchExcerpt.write(batch, leavingOut: { known.records[$0] }, into: &new)
+            var rest = appending
+            rest.owners = known.others(of: appending.owners)
+            let asks = appending.reportsUnrouted || appending.refusesSingly
+            let places = asks ? (0..<UInt32(batch.recordCount)).filter { !known.records[Int($0)] } : nil
             var refusal: CommitLog.AppendRefusal?
             new.withUnsafeBytes { bytes in
-                guard let rest = BatchView(prefixOf: bytes) else { return }
+                guard let view = BatchView(prefixOf: bytes) else { return }
                 do throws(CommitLog.AppendRefusal) {
-                    try store(rest, rest.traits(), topic, partition, appending, session, token, time)
+                    try store(view, view.traits(), topic, partition, rest, session, token, time, places: places)
                 } catch {
                     refusal = error
                 }
@@ -105,6 +109,17 @@ extension ShardState {
         var count = 0
         /// Where the first of them is.
         var first: DeduplicationWindow.Place?
+
+        /// Whose the other messages are.
+        func others(of owners: [RecordOwner]) -> [RecordOwner] {
+            var start = 0
+            return owners.map { owner in
+                let end = min(records.count, start + owner.count)
+                defer { start = end }
+                let left = records[min(start, end)..<end].count { !$0 }
+                return RecordOwner(session: owner.session, count: left)
+            }
+        }
     }
 
     /// Finds messages whose ids are known, or came before in the same batch.

@@ -8,13 +8,14 @@ extension Shard {
 
     /// Whether inboxes that refuse what they have no room for have room for these messages.
     func hasRoom(for routes: [InboxRoute]) -> Bool {
+        var taken: [SubscriptionID: InboxRoom] = [:]
         for route in routes {
             guard let subscription = state.subscriptions[route.lane.subscription],
                 subscription.rules.overflow == .reject
             else { continue }
-            let rules = subscription.rules
-            if rules.maxMessages > 0, subscription.waiting + UInt64(route.count) > rules.maxMessages { return false }
-            if rules.maxBytes > 0, subscription.waitingBytes + UInt64(route.bytes) > rules.maxBytes { return false }
+            var room = taken[subscription.id] ?? InboxRoom(of: subscription)
+            guard room.take(messages: UInt64(route.count), bytes: UInt64(route.bytes)) else { return false }
+            if routes.count > 1 { taken[subscription.id] = room }
         }
         return true
     }

@@ -48,8 +48,10 @@ extension Shard {
         _ partition: PartitionID,
         _ routes: [InboxRoute],
         _ time: Timestamp,
-        _ appending: AppendOptions
+        _ appending: AppendOptions,
+        _ report: AppendReport
     ) {
+        var report = report
         state.lastTime = max(state.lastTime, time)
         let isWatched = filters[topic.tenant].map { !$0.table.isEmpty } ?? false
         if isWatched || !routes.isEmpty {
@@ -61,8 +63,9 @@ extension Shard {
                 recordBytes: UInt32(recordBytes),
                 count: UInt16(batch.recordCount)
             )
-            for route in routes {
-                guard let sequence = keep(entry, route) else { continue }
+            for (number, route) in routes.enumerated() {
+                guard let sequence = begin(entry, route) else { continue }
+                if !report.refusals.isEmpty { report.refusals.note(route, number, next: sequence.nextOffset) }
                 guard sequence.visibleOffset == sequence.nextOffset - UInt64(route.count) else {
                     // Behind what is not durable yet.
                     grew(sequence)
@@ -71,15 +74,17 @@ extension Shard {
                 sequence.visibleOffset = sequence.nextOffset
                 if let inbox = sequence.inbox { grew(inbox, lane: sequence.id.index) }
             }
+            refuse(report.refusals)
             limit(routes, expires: traits.contains(.hasExpiry), now: time)
             if isWatched { showLive(batch, at: position, session, token, topic, appending) }
         }
         guard appending.acknowledgement != .none else { return }
-        let result = AppendResult(
+        var result = AppendResult(
             baseOffset: .max,
             recordCount: UInt32(batch.recordCount),
             position: LogPosition(rawValue: log.end)
         )
+        report.write(to: &result)
         reply(session, token, .append(result))
     }
 
@@ -122,8 +127,8 @@ extension Shard {
         }
     }
 
-    /// Messages of a record in memory go to a lane that is there.
-    private func keep(_ template: IndexEntry, _ route: InboxRoute) -> IndexedSequence? {
+    /// Messages of a record in memory go to a lane that is there, or is there from now on.
+    private func begin(_ template: IndexEntry, _ route: InboxRoute) -> IndexedSequence? {
         guard let subscription = state.subscriptions[route.lane.subscription] else { return nil }
         let lane = subscription.makeLane(route.lane.lane, epoch: state.epoch)
         var entry = template
@@ -167,30 +172,31 @@ extension Shard {
         return lane
     }
 
-    /// A batch was stored that also goes to lanes in memory.
-    /// - Parameter routes: those to lanes in the log are left.
-    func copyToMemory(
+    /// A batch was stored that may also go to lanes in memory.
+    /// - Returns: the copy for them; nil where there are none.
+    func copyInMemory(
         _ batch: BatchView,
         _ traits: BatchTraits,
         _ partition: PartitionID,
         baseOffset: UInt64,
         _ time: Timestamp,
-        _ routes: inout [InboxRoute]
-    ) {
-        guard routes.contains(where: { laneInMemory($0.lane) != nil }) else { return }
+        _ routes: [InboxRoute]
+    ) -> IndexEntry? {
+        guard routes.contains(where: { laneInMemory($0.lane) != nil }) else { return nil }
         let (position, recordBytes) = makeMemoryRecord(batch, traits, partition, baseOffset: baseOffset, time)
-        let entry = IndexEntry(
+        return IndexEntry(
             baseOffset: 0,
             position: position,
             appendTime: time.rawValue,
             recordBytes: UInt32(recordBytes),
             count: UInt16(batch.recordCount)
         )
-        routes.removeAll { route in
-            guard laneInMemory(route.lane) != nil, let sequence = keep(entry, route) else { return false }
-            grew(sequence)
-            return true
-        }
+    }
+
+    /// Messages of a copy go to a lane, where that is in memory.
+    func keep(_ copy: IndexEntry?, _ route: InboxRoute) -> IndexedSequence? {
+        guard let copy, laneInMemory(route.lane) != nil else { return nil }
+        return begin(copy, route)
     }
 
     /// Moves what a lane has in memory into the log: records that are not published by themselves, to which its entries

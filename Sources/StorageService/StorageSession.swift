@@ -156,6 +156,13 @@ package struct AppendResult: Equatable, Sendable {
     package var position: LogPosition
     /// Where its first message waits for its time; nil where it does not.
     package var scheduled: ScheduledID?
+    /// Where it was asked for (`AppendOptions.reportsUnrouted`): the indexes in the batch, ascending, of messages that no
+    /// inbox and no live filter took. Cursor subscriptions do not count, and neither do messages that were stored before or
+    /// are published later.
+    package var unrouted: [UInt32] = []
+    /// The indexes in the batch, ascending, of messages that an inbox had no room for (`AppendOptions.refusesSingly`). They
+    /// are stored, and in every other inbox that they were routed to.
+    package var refused: [UInt32] = []
 
     package init(
         error: ErrorCode? = nil,

@@ -43,6 +43,12 @@ package struct AppendOptions: Sendable, Equatable {
     package var owners: [RecordOwner] = []
     /// What the records have, where whoever made the batch knows it; nil: it is looked at.
     package var traits: BatchTraits?
+    /// The answer says which messages nobody took, see `AppendResult.unrouted`. Costs one match for each of those.
+    package var reportsUnrouted = false
+    /// Where an inbox that refuses what it has no room for is full, only that inbox does not get the messages that do not
+    /// fit, and the answer names them (`AppendResult.refused`); otherwise the whole batch is refused. Without meaning for
+    /// messages that are published later.
+    package var refusesSingly = false
 
     package init(
         acknowledgement: Acknowledgement = .durable,

@@ -28,6 +28,16 @@ extension RoutingTable {
         match(name, into: &found) { _ in true }
     }
 
+    /// Whether anybody wants a message of this name, as far as names say; no group's turn goes on.
+    package mutating func hasMatch(_ name: UnsafeRawBufferPointer) -> Bool {
+        var found: [RoutingTarget] = []
+        scratch.runs.removeAll(keepingCapacity: true)
+        scratch.groups.removeAll(keepingCapacity: true)
+        if !exact.isEmpty, let entry = exact.find(name) { take(exact[entry], &found) }
+        if found.isEmpty, scratch.groups.isEmpty, wildcards > 0 { walk(name, &found) }
+        return !found.isEmpty || !scratch.groups.isEmpty
+    }
+
     /// Whether the last match chose a member of a group.
     package var hasMatchedGroup: Bool { !scratch.groups.isEmpty }
 

@@ -298,10 +298,13 @@ final class DeliveryBench: ShardOutput {
         partition: UInt16 = 0,
         producer: ProducerID = .anonymous,
         sequence: UInt32 = 0,
-        transaction: TransactionID? = nil
+        transaction: TransactionID? = nil,
+        options change: (inout AppendOptions) -> Void = { _ in }
     ) -> AppendResult? {
         nextToken += 1
         let token = nextToken
+        var options = AppendOptions(transaction: transaction)
+        change(&options)
         var builder = BatchBuilder()
         for message in messages {
             var properties = PropertyWriter()
@@ -335,7 +338,7 @@ final class DeliveryBench: ShardOutput {
                 session: session,
                 batch: view,
                 to: PartitionID(topic: topic, index: partition),
-                options: AppendOptions(transaction: transaction),
+                options: options,
                 token: token,
                 now: now
             )
