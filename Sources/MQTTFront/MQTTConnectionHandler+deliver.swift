@@ -195,6 +195,28 @@ extension MQTTConnectionHandler {
         token: DeliveryToken,
         identifier: UInt16
     ) -> Bool {
+        withPacket(
+            record,
+            name,
+            match,
+            qos: qos,
+            isRetained: isRetained,
+            isDuplicate: isDuplicate,
+            expiry: expiry
+        ) { send($0, token: token, identifier: identifier) }
+    }
+
+    /// Makes the packet of a message, for the duration of the call.
+    func withPacket<Result>(
+        _ record: RecordView,
+        _ name: UnsafeRawBufferPointer,
+        _ match: FilterMatch,
+        qos: QoS,
+        isRetained: Bool,
+        isDuplicate: Bool,
+        expiry: Expiry,
+        _ body: (OutboundPublish) -> Result
+    ) -> Result {
         front.propertySection.clear()
         if version.hasProperties { PropertyMapping.write(record.properties, into: &front.propertySection) }
         return front.propertySection.withUnsafeReadableBytes { properties in
@@ -210,7 +232,7 @@ extension MQTTConnectionHandler {
                     messageExpirySeconds: expiry.value,
                     subscriptionIdentifiers: identifiers
                 )
-                return send(packet, token: token, identifier: identifier)
+                return body(packet)
             }
         }
     }
@@ -262,13 +284,18 @@ extension MQTTConnectionHandler {
             end(.quotaExceeded)
             return true
         }
-        var buffer = ByteBufferAllocator().buffer(capacity: size)
-        guard let encoded = packet.encode(into: &buffer) else { return false }
+        guard let kept = keep(packet, token: token, identifier: identifier) else { return false }
         waitingBytes += size
-        waiting.append(
-            WaitingPublish(packet: buffer, encoded: encoded, qos: packet.qos, token: token, identifier: identifier)
-        )
+        waiting.append(kept)
         return true
+    }
+
+    /// A packet that is sent later; nil where the client does not take it.
+    func keep(_ packet: OutboundPublish, token: DeliveryToken, identifier: UInt16) -> WaitingPublish? {
+        guard let size = packet.packetSize, machine.fits(packetSize: size) else { return nil }
+        var buffer = ByteBufferAllocator().buffer(capacity: size)
+        guard let encoded = packet.encode(into: &buffer) else { return nil }
+        return WaitingPublish(packet: buffer, encoded: encoded, qos: packet.qos, token: token, identifier: identifier)
     }
 
     /// The client acknowledged something: sends what waited for that.

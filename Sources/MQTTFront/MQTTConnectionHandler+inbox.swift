@@ -19,11 +19,12 @@ extension MQTTConnectionHandler {
     }
 
     /// Attaches a consumer with as much credit as the client's window has room.
-    func attach(to name: String, as attachment: UInt32) {
-        sources[attachment] = LeasedSource()
+    /// - Parameter used: messages of it that the client has not finished.
+    func attach(to name: String, as attachment: UInt32, used: Int = 0) {
+        sources[attachment] = LeasedSource(messages: used)
         let request = AttachRequest(
             source: .consumer(of: name, .attachment),
-            creditMessages: UInt64(machine.deliveryLimit),
+            creditMessages: UInt64(max(0, machine.deliveryLimit - used)),
             creditBytes: UInt64(front.options.outgoingBufferBytes)
         )
         session?.storage.attach(request, attachment: attachment)
@@ -61,7 +62,7 @@ extension MQTTConnectionHandler {
         }
     }
 
-    private struct Leased {
+    struct Leased {
         var attachment: UInt32
         var sequence: UInt64
         /// It was delivered before.
@@ -77,13 +78,17 @@ extension MQTTConnectionHandler {
             if resumed.isFinished { finish(leased.sequence, of: inbox) }
             return
         }
-        let found: FilterMatch? = isOwnInbox ? filters.match(name, isOwn: isOwn(record)) : groupMatch(leased.attachment)
+        let found = match(record, name, leased, isOwnInbox: isOwnInbox)
         guard let match = found, let expiry = remainingSeconds(of: record) else {
             // The client does not want it any more, or nobody does.
             settle(leased)
             return
         }
         let qos = min(match.qos, record.qos)
+        if qos == .exactlyOnce, !isOwnInbox {
+            let isRetained = record.isRetained && match.retainsAsPublished
+            return choose(record, name, match, leased, isRetained: isRetained, expiry: expiry)
+        }
         let token = DeliveryToken(
             attachment: leased.attachment,
             sequence: leased.sequence,
@@ -104,6 +109,18 @@ extension MQTTConnectionHandler {
         if !isSent || qos == .atMostOnce { settle(leased) }
     }
 
+    /// What the client's filters say of a message; nil where it does not want it any more.
+    private func match(
+        _ record: RecordView,
+        _ name: UnsafeRawBufferPointer,
+        _ leased: Leased,
+        isOwnInbox: Bool
+    ) -> FilterMatch? {
+        guard isOwnInbox else { return groupMatch(leased.attachment) }
+        if let inbox, !inbox.shared.isEmpty, let filter = inbox.shared[leased.sequence] { return sharedMatch(filter) }
+        return filters.match(name, isOwn: isOwn(record))
+    }
+
     private func isOwn(_ record: RecordView) -> Bool {
         guard filters.hasNoLocal, let publisher = PropertyCursor.first(.publisher, in: record.properties) else {
             return false
@@ -111,7 +128,7 @@ extension MQTTConnectionHandler {
         return client.bytes.withUnsafeBytes { bytesEqual($0, publisher) }
     }
 
-    private func settle(_ leased: Leased) { settle(leased.attachment, leased.sequence) }
+    func settle(_ leased: Leased) { settle(leased.attachment, leased.sequence) }
 
     // MARK: Acknowledgements
 
@@ -158,7 +175,10 @@ extension MQTTConnectionHandler {
 
     private func settle(_ attachment: UInt32, _ sequence: UInt64) {
         guard var source = sources[attachment] else { return }
-        if attachment == SessionInbox.attachment, let inbox { inbox.finished(sequence) }
+        if attachment == SessionInbox.attachment, let inbox {
+            if !inbox.shared.isEmpty, let filter = inbox.shared[sequence] { returnCredit(filter) }
+            inbox.finished(sequence)
+        }
         if source.settled > 0, sequence == source.last + 1 {
             source.last = sequence
         } else {

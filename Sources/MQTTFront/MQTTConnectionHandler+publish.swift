@@ -222,6 +222,7 @@ extension MQTTConnectionHandler: StorageSessionDelegate {
     }
 
     func storageRoundEnded() {
+        if chosen != nil { flushChosen() }
         flushSettlements()
         writeOutput()
     }

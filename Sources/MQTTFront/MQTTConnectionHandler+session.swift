@@ -123,6 +123,12 @@ extension MQTTConnectionHandler {
                     // How many of them are left is not known: forgotten when the session is found again behind them.
                     inbox?.retained.append(SessionInbox.RetainedRun(range: first..<first + count, open: .max))
                 }
+            case (.shared, let sequence)?:
+                guard sequence >= description.lanes.first?.acknowledged ?? 0 else {
+                    inbox?.changes.remove(entry.key)
+                    continue
+                }
+                inbox?.shared[sequence] = entry.value.reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
             case (.identifier, let sequence)?:
                 guard entry.value.count == 2 else { continue }
                 inbox?.identifiers[sequence] = UInt16(entry.value[0]) | UInt16(entry.value[1]) << 8
@@ -199,6 +205,7 @@ extension MQTTConnectionHandler {
         inbox = nil
         opening = nil
         sources = [:]
+        chosen = nil
         filters = FilterTable()
         uncount()
         waiting = []

@@ -32,10 +32,7 @@ extension MQTTConnectionHandler {
         let change = FilterChange(packetIdentifier: packet.packetIdentifier, reasons: subscribe.reasons)
         for (index, request) in packet.subscriptions.enumerated() {
             guard let granted = change.reasons[index].grantedQoS else { continue }
-            // A group's messages go to whoever is there: what QoS 2 asks for, to go on with one client, it cannot promise.
-            let qos = request.filter.isShared ? min(granted, .atLeastOnce) : granted
-            change.reasons[index] = .granted(qos)
-            let subscription = Subscription(request, qos: qos, identifier: packet.subscriptionIdentifier)
+            let subscription = Subscription(request, qos: granted, identifier: packet.subscriptionIdentifier)
             if let reason = add(subscription, change, index) { change.reasons[index] = reason }
             let isNew = !change.replaced.contains(index)
             guard !change.reasons[index].isFailure, !request.filter.isShared,
@@ -159,7 +156,7 @@ extension MQTTConnectionHandler {
             }
             filters.remove(id)
             _ = session?.storage.removeFilter(id: id)
-            if subscription.filter.isShared { leave(subscription) }
+            if subscription.filter.isShared { leave(subscription, id: id) }
             guard let inbox else { continue }
             inbox.changes.remove(SessionKey.filter(id))
             awaitState(inbox, change, index)

@@ -88,6 +88,8 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     /// The groups that it is a member of, by attachment.
     var groupIDs: [UInt32: SubscriptionID] = [:]
     var nextAttachment: UInt32 = SessionInbox.attachment + 1
+    /// Messages of groups that are to be this client's, with QoS 2; nil where there are none.
+    var chosen: ChosenMessages?
     /// Messages with QoS 1 and 2 that wait for room in the client's window, encoded.
     @exclusivity(unchecked)
     var waiting: Deque<WaitingPublish> = []

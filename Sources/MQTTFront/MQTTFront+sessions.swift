@@ -202,7 +202,8 @@ extension MQTTFront: SessionDirectory {
                     delaySeconds: stored.will.delaySeconds,
                     isWaiting: stored.scheduled != nil
                 )
-            case (.member, _)?, (.retained, _)?, (.client, _)?, (.identifier, _)?, nil: break
+            case (.member, _)?, (.retained, _)?, (.client, _)?, (.identifier, _)?, (.shared, _)?, nil:
+                break
             }
         }
         session.subscriptions = subscriptions

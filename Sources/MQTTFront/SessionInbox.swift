@@ -36,6 +36,7 @@ final class SessionInbox {
     /// A message is done: a run that is done is forgotten.
     func finished(_ sequence: UInt64) {
         if !identifiers.isEmpty { forgetIdentifier(sequence) }
+        if shared.removeValue(forKey: sequence) != nil { changes.remove(SessionKey.shared(sequence)) }
         guard !retained.isEmpty, let place = retained.firstIndex(where: { $0.range.contains(sequence) }) else { return }
         retained[place].open -= 1
         guard retained[place].open <= 0 else { return }
@@ -63,6 +64,11 @@ final class SessionInbox {
         var released: [UInt16] = []
         var isEmpty: Bool { confirmed.isEmpty && released.isEmpty }
     }
+
+    /// Messages with QoS 2 that came from groups, and by which filter.
+    var shared: [UInt64: UInt32] = [:]
+    /// Stands for a filter that is gone.
+    static let noFilter = UInt32.max
 
     init(id: SubscriptionID, name: String) {
         self.id = id

@@ -80,7 +80,7 @@ extension MQTTConnectionHandler {
             guard self.filters[id]?.attachment == attachment else { return completion(nil) }
             if self.inbox != nil { self.noteMembership(description.id, isMember: true) }
             self.groupIDs[attachment] = description.id
-            self.attach(to: text.description, as: attachment)
+            self.attach(to: text.description, as: attachment, used: self.inbox?.sharedCount(id) ?? 0)
             completion(nil)
         }
     }
@@ -93,13 +93,16 @@ extension MQTTConnectionHandler {
         session?.storage.putState(changes, token: nil)
     }
 
-    /// Ends a membership: what the member has not acknowledged goes to others.
-    func leave(_ subscription: Subscription) {
+    /// Ends a membership: what the member has not acknowledged goes to others, but for what came with QoS 2.
+    func leave(_ subscription: Subscription, id filter: UInt32) {
+        inbox?.forgetFilter(filter)
         if let id = groupIDs.removeValue(forKey: subscription.attachment), inbox != nil {
             noteMembership(id, isMember: false)
         }
         waiting.removeAll { entry in
-            guard entry.token.attachment == subscription.attachment, entry.token.attachment != 0 else { return false }
+            guard entry.token.attachment == subscription.attachment, entry.token.attachment != 0,
+                !entry.token.isExactlyOnce
+            else { return false }
             waitingBytes -= entry.encoded.packetSize
             return true
         }
@@ -138,6 +141,7 @@ extension MQTTConnectionHandler {
         // Somebody deleted it by hand: its members are told nothing, and get nothing more until they subscribe again.
         front.logger.warning("a shared subscription was ended by storage", metadata: ["client": "\(client)"])
         filters.remove(id)
+        inbox?.forgetFilter(id)
         _ = session?.storage.removeFilter(id: id)
         countFilters()
         groupIDs[attachment] = nil

@@ -25,6 +25,8 @@ enum SessionKey {
         /// A message in flight under another packet identifier than its sequence gives, by that sequence; the value is the
         /// identifier u16.
         case identifier = 8
+        /// A message that came from a group, by its sequence; the value is the number of the group's filter u32.
+        case shared = 9
     }
 
     static let will = key(.will, 0)
@@ -34,6 +36,7 @@ enum SessionKey {
 
     static let client = key(.client, 0)
     static func identifier(_ sequence: UInt64) -> UInt64 { key(.identifier, sequence) }
+    static func shared(_ sequence: UInt64) -> UInt64 { key(.shared, sequence) }
     static func retained(_ first: UInt64) -> UInt64 { key(.retained, first) }
     static func member(_ client: MQTTString) -> UInt64 {
         // FNV-1a: the same in every process. Two members with one hash would at worst end their group early.

@@ -82,6 +82,8 @@ extension Shard {
                 scanState(key, after: after, limit: limit, tenant, session, token)
             case .queueRetained(let name, let filter, let after, let limit):
                 try queueRetained(name, filter, after: after, limit: limit, tenant, session, token, now)
+            case .handOver(let request):
+                try handOver(request, tenant, session, token, now)
             case .health:
                 answer(session, token, .health(health))
             case .unsupported(let verb):

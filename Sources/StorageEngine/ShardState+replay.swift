@@ -36,6 +36,9 @@ extension ShardState {
         case .queued:
             guard let queueing = Queueing(from: &reader) else { return false }
             apply(queueing, segment: segment)
+        case .handedOver:
+            guard let handedOver = HandedOver(from: &reader) else { return false }
+            return apply(handedOver, segment: segment).isWellFormed
         case .sessionState:
             return applySessionState(record.payload)
         case .published:

@@ -55,6 +55,8 @@ package enum StorageRequest: Sendable {
     case scanState(key: UInt64, after: String?, limit: Int)
     /// Puts the last values of names that match a filter into a stored inbox, at most `limit` of those behind `after`.
     case queueRetained(name: String, filter: [UInt8], after: [UInt8]?, limit: Int)
+    /// Moves messages that are leased to a consumer of this session to a stored inbox. Answered by `queued` when durable.
+    case handOver(HandOver)
     case health
     /// A verb that is designed and not there yet.
     case unsupported(StorageVerb)

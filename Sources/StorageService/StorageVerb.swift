@@ -13,7 +13,7 @@ package enum StorageVerb: String, CaseIterable, Sendable {
     case setRetained, getRetained, scanRetained
     case cancelScheduled
     case lookUp, browse, redrive
-    case putSessionState, getSessionState
+    case putSessionState, getSessionState, handOver
 
     /// Whether it is there.
     package var isSupported: Bool {
@@ -23,7 +23,7 @@ package enum StorageVerb: String, CaseIterable, Sendable {
             .deleteSubscription, .describeSubscription, .listSubscriptions, .health, .acknowledge, .release,
             .extendLease, .reject, .seek, .pause, .bind, .unbind, .prepareTransaction, .commitTransaction,
             .rollBackTransaction, .setRetained, .getRetained, .scanRetained, .cancelScheduled, .lookUp, .browse,
-            .redrive, .putSessionState, .getSessionState:
+            .redrive, .putSessionState, .getSessionState, .handOver:
             true
         }
     }

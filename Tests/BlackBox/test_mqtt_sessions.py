@@ -817,7 +817,7 @@ def test_topic_aliases_towards_the_client(server):
 def test_a_shared_subscription_gives_each_message_to_one_member(server):
     members = [Raw(server, f"member {n}", clean=True, expiry=None) for n in range(3)]
     for member in members:
-        assert member.subscribe(("$share/g/job/#", 2)) == [1]
+        assert member.subscribe(("$share/g/job/#", 2)) == [2]
     publish(server, "job/a", *[str(n) for n in range(30)])
     got = [collected(member) for member in members]
     deadline = time.monotonic() + 5
@@ -853,6 +853,156 @@ def test_what_a_member_of_a_group_leaves_goes_to_others(server):
     first.drop()
     assert second.expect(PUBLISH).payload == "b"
     assert second.expect(PUBLISH).payload == "c"
+
+
+# Shared subscriptions with QoS 2: a message is one member's for good, [MQTT-4.8.2-4] and [MQTT-4.8.2-5]
+
+
+@pytest.mark.parametrize("step", ["PUBLISH", "PUBREC", "PUBREL"])
+def test_a_member_finishes_its_exchange_of_qos_2(server, interrupt, step):
+    first = Raw(server, "first")
+    assert first.subscribe(("$share/g/job/#", 2), identifier=7) == [2]
+    second = Raw(server, "second")
+    publish(server, "job/a", "one", qos=2)
+    message = first.expect(PUBLISH, payload="one", qos=2, dup=False)
+    assert message.properties == b"\x0b\x07"
+    assert second.subscribe(("$share/g/job/#", 2)) == [2]
+    if step != "PUBLISH":
+        first.ack(PUBREC, message.id)
+        first.expect(PUBREL, id=message.id)
+    if step == "PUBREL":
+        first.ack(PUBCOMP, message.id)
+        first.silent()
+        time.sleep(0.1)
+    second.silent()
+    # What is sent is in the log within a moment, for the DUP flag.
+    time.sleep(0.1)
+    first.drop()
+    second.drop()
+    interrupt(server)
+    second = Raw(server, "second")
+    second.silent()
+    first = Raw(server, "first")
+    assert first.connack.session_present
+    if step == "PUBLISH":
+        again = first.expect(PUBLISH, payload="one", id=message.id, qos=2, dup=True)
+        assert again.properties == message.properties
+        first.ack(PUBREC, message.id)
+    if step != "PUBREL":
+        first.expect(PUBREL, id=message.id)
+        first.ack(PUBCOMP, message.id)
+    first.silent()
+    second.silent()
+    # Both are members as before.
+    time.sleep(0.1)
+    publish(server, "job/a", *[str(n) for n in range(10)], qos=2)
+    got = [finished(member) for member in (first, second)]
+    assert sorted(got[0] + got[1], key=int) == [str(n) for n in range(10)]
+    assert got[0] and got[1]
+
+
+def finished(client, seconds=1.0):
+    """The messages that come, each with its exchange finished."""
+    payloads = []
+    while True:
+        try:
+            received = client.read(seconds=seconds)
+        except TimeoutError:
+            return payloads
+        if received.type == PUBREL:
+            client.ack(PUBCOMP, received.id)
+        else:
+            assert received.type == PUBLISH
+            payloads.append(received.payload)
+            client.ack(PUBREC if received.qos == 2 else PUBACK, received.id)
+
+
+@pytest.mark.parametrize("expiry", [None, 1])
+def test_what_was_sent_to_a_member_with_qos_2_goes_to_no_other_though_its_session_ends(server, expiry):
+    first = Raw(server, "first", clean=expiry is None, expiry=expiry)
+    first.subscribe(("$share/g/job", 2))
+    publish(server, "job", "a", "b", qos=2)
+    publish(server, "job", "c", qos=1)
+    for payload in "abc":
+        first.expect(PUBLISH, payload=payload)
+    second = Raw(server, "second", clean=True, expiry=None)
+    second.subscribe(("$share/g/job", 2))
+    first.drop()
+    # Of QoS 1 it was promised that somebody gets it.
+    assert finished(second) == ["c"]
+    if expiry:
+        time.sleep(2)
+    assert not Raw(server, "first", expiry=expiry).connack.session_present
+    second.silent()
+    publish(server, "job", "d", qos=2)
+    assert finished(second) == ["d"]
+
+
+def test_a_crash_before_a_member_answers_gives_nobody_else_its_message(server):
+    passing = Raw(server, "passing", clean=True, expiry=None)
+    passing.subscribe(("$share/g/job", 2))
+    stays = Raw(server, "stays")
+    publish(server, "job", "a", qos=2)
+    passing.expect(PUBLISH, payload="a", qos=2)
+    # At once: what it has is known before it has it.
+    server.kill()
+    server.start()
+    stays = Raw(server, "stays")
+    stays.subscribe(("$share/g/job", 2))
+    stays.silent()
+
+
+def test_a_member_that_refuses_with_qos_2_ends_a_message(server):
+    first = Raw(server, "first")
+    first.subscribe(("$share/g/job", 2))
+    publish(server, "job", "a", qos=2)
+    message = first.expect(PUBLISH, payload="a")
+    second = Raw(server, "second")
+    second.subscribe(("$share/g/job", 2))
+    first.ack(PUBREC, message.id, 0x80)
+    first.silent()
+    first.drop()
+    second.silent()
+    Raw(server, "first").silent()
+
+
+def test_a_member_gets_no_more_of_qos_2_than_its_window(server):
+    for stored in [True, False]:
+        properties = b"\x21" + struct.pack("!H", 3)
+        name = f"narrow {stored}"
+        slow = Raw(server, name, clean=not stored, expiry=1000 if stored else None, properties=properties)
+        slow.subscribe((f"$share/{stored}/job", 2))
+        publish(server, "job", *[str(n) for n in range(20)], qos=2)
+        sent = [slow.expect(PUBLISH, payload=str(n)) for n in range(3)]
+        slow.silent()
+        quick = Raw(server, f"quick {stored}", clean=True, expiry=None)
+        quick.subscribe((f"$share/{stored}/job", 2))
+        rest = finished(quick)
+        # What waits for the slow one is not more than it may have.
+        assert set(str(n) for n in range(6, 20)) <= set(rest)
+        for message in sent:
+            slow.ack(PUBREC, message.id)
+            slow.expect(PUBREL, id=message.id)
+            slow.ack(PUBCOMP, message.id)
+        assert sorted(rest + finished(slow), key=int) == [str(n) for n in range(3, 20)]
+
+
+def test_a_member_that_unsubscribes_gets_what_was_sent_to_it_with_qos_2(server, interrupt):
+    member = Raw(server, "leaving")
+    member.subscribe(("$share/g/job", 2))
+    publish(server, "job", "a", qos=2)
+    message = member.expect(PUBLISH, payload="a", qos=2)
+    assert member.unsubscribe("$share/g/job") == [0]
+    assert member.subscribe(("other", 1)) == [1]
+    time.sleep(0.1)
+    member.drop()
+    interrupt(server)
+    member = Raw(server, "leaving")
+    member.expect(PUBLISH, payload="a", qos=2, dup=True, id=message.id)
+    member.ack(PUBREC, message.id)
+    member.expect(PUBREL, id=message.id)
+    member.ack(PUBCOMP, message.id)
+    member.silent()
 
 
 def test_a_group_waits_for_members_with_stored_sessions_only(server, interrupt):

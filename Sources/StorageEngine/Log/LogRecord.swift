@@ -61,6 +61,8 @@ package enum LogRecord {
         case sessionState = 26
         /// Stored messages go to an inbox, see `Queueing`.
         case queued = 27
+        /// Messages go from one inbox to another, see `HandedOver`.
+        case handedOver = 28
         /// A batch of a producer of which nothing was stored, see `ProducerSkip`.
         case producerSkipped = 24
         /// What a partition of a compacted topic lets go, see `PartitionCompaction`.
