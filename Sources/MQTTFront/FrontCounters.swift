@@ -19,18 +19,24 @@ struct FrontCounters {
     var sockets: UInt64 = 0
     /// CONNECTs that were accepted.
     var connects: UInt64 = 0
-    /// Clients that are connected now, the most that were at a time, and how many filters they have.
+    /// Clients that are connected now, those of them with stored sessions, and the most that were at a time.
     private(set) var clients = 0
+    private(set) var storedClients = 0
     private(set) var mostClients = 0
+    /// Filters of clients without stored sessions.
     var subscriptions = 0
 
-    mutating func clientConnected() {
+    mutating func clientConnected(isStored: Bool) {
         connects &+= 1
         clients += 1
+        if isStored { storedClients += 1 }
         mostClients = max(mostClients, clients)
     }
 
-    mutating func clientLeft() { clients -= 1 }
+    mutating func clientLeft(isStored: Bool) {
+        clients -= 1
+        if isStored { storedClients -= 1 }
+    }
 
     /// PUBLISHes were read, of which some are answered.
     @inline(__always)

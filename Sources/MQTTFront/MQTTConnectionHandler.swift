@@ -46,6 +46,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     private var isOpen = false
     /// What of this connection is in the counters of the front.
     private var isCounted = false
+    private var isCountedAsStored = false
     private var countedFilters = 0
     /// What a load balancer said of it.
     private var announced: ClientAddress?
@@ -256,7 +257,8 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
 
     /// The client is accepted.
     func accepted() {
-        front.counters.clientConnected()
+        isCountedAsStored = inbox != nil
+        front.counters.clientConnected(isStored: isCountedAsStored)
         isCounted = true
         connectedAt = Timestamp(rawValue: Timestamp.wallClock())
         isConnected = true
@@ -264,8 +266,9 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
         usesTopicAliases = machine.usesTopicAliases
     }
 
-    /// The client's filters are others now.
+    /// The client's filters are others now. Those of stored sessions are counted where they are stored.
     func countFilters() {
+        guard !isCountedAsStored else { return }
         front.counters.subscriptions += filters.count - countedFilters
         countedFilters = filters.count
     }
@@ -274,7 +277,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     func uncount() {
         guard isCounted else { return }
         isCounted = false
-        front.counters.clientLeft()
+        front.counters.clientLeft(isStored: isCountedAsStored)
         countFilters()
     }
 

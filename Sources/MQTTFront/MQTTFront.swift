@@ -51,6 +51,7 @@ package final class MQTTFront {
     var systemReaders: [UInt64: MQTTConnectionHandler] = [:]
     /// As storage said last.
     var retainedCount: Int?
+    var storedSessions: SystemTopics.StoredSessions?
     let startedMilliseconds: Int64
     var systemUpdatedMilliseconds: Int64
     /// What users that are not known are answered follows from it.

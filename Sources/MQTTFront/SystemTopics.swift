@@ -36,6 +36,15 @@ struct SystemTopics {
         var sharedSubscriptions: Int
         /// Nil where storage did not say.
         var retained: Int?
+        var sessions: StoredSessions?
+    }
+
+    /// Sessions that outlive their connections.
+    struct StoredSessions: Equatable {
+        var count: Int
+        /// Since the start.
+        var expired: Int
+        var filters: Int
     }
 
     mutating func update(_ moment: Moment) {
@@ -47,6 +56,14 @@ struct SystemTopics {
         // What other versions of Mosquitto call it.
         set("clients/active", moment.clients)
         set("clients/maximum", counters.mostClients)
+        if let sessions = moment.sessions {
+            // What was made or ended since storage said so is counted the next time.
+            let disconnected = max(0, sessions.count - counters.storedClients)
+            set("clients/disconnected", disconnected)
+            set("clients/inactive", disconnected)
+            set("clients/total", moment.clients + disconnected)
+            set("clients/expired", sessions.expired)
+        }
         set("messages/received", counters.packetsReceived)
         set("messages/sent", counters.packetsSent)
         set("publish/messages/received", counters.publishesReceived)
@@ -56,7 +73,7 @@ struct SystemTopics {
         set("publish/bytes/sent", counters.publishBytesSent)
         set("bytes/received", counters.bytesReceived)
         set("bytes/sent", counters.bytesSent)
-        set("subscriptions/count", moment.subscriptions)
+        set("subscriptions/count", moment.subscriptions + (moment.sessions?.filters ?? 0))
         set("shared_subscriptions/count", moment.sharedSubscriptions)
         if let retained = moment.retained { set("retained messages/count", retained) }
         let counts = [
@@ -114,7 +131,10 @@ extension MQTTFront {
     private func refreshSystemTopics() {
         housekeeper.ask(.health) { [weak self] result in
             guard let self else { return }
-            if case .success(.health(let health)) = result { retainedCount = health.retainedMessages }
+            if case .success(.health(let health)) = result {
+                retainedCount = health.retainedMessages
+                storedSessions = SystemTopics.StoredSessions(health.families)
+            }
             updateSystemTopics()
             for reader in systemReaders.values { reader.sendSystemValues(onlyChanged: true) }
         }
@@ -131,7 +151,8 @@ extension MQTTFront {
                 clients: counters.clients,
                 subscriptions: counters.subscriptions,
                 sharedSubscriptions: groups.count,
-                retained: retainedCount
+                retained: retainedCount,
+                sessions: storedSessions
             )
         )
         systemUpdatedMilliseconds = now
@@ -175,6 +196,15 @@ extension MQTTConnectionHandler {
                 }
             }
         }
+    }
+}
+
+extension SystemTopics.StoredSessions {
+    init(_ families: [String: SubscriptionFamily]) {
+        let found = [SessionKey.prefix, SessionKey.longPrefix].compactMap { families[String($0.dropLast())] }
+        count = found.reduce(0) { $0 + $1.count }
+        expired = found.reduce(0) { $0 + $1.expired }
+        filters = found.reduce(0) { $0 + ($1.values[UInt8(SessionKey.Kind.filter.rawValue)] ?? 0) }
     }
 }
 

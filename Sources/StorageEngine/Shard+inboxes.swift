@@ -167,6 +167,7 @@ extension Shard {
             becameUnused(subscription, now: now)
         }
     }
+            subscription.family?.expired()
 }
 
 extension Subscription {

@@ -346,12 +346,14 @@ extension Shard {
         } else if retryDeadline != nil || refusesMessages {
             reason = "the disk is full"
         }
-        return StorageHealth(
+        var health = StorageHealth(
             acceptsWrites: reason.isEmpty,
             reason: reason,
             durable: LogPosition(rawValue: log.durable),
             end: LogPosition(rawValue: log.end),
             retainedMessages: state.retained.values.reduce(0) { $0 + $1.count }
         )
+        health.families = state.families.mapValues(\.counted)
+        return health
     }
 }

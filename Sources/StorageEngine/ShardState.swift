@@ -15,6 +15,8 @@ struct ShardState {
     var former = FormerTopics()
     var subscriptions = SubscriptionTable()
     var subscriptionsByName: [SubscriptionKey: Subscription] = [:]
+    /// What fronts keep for their own use.
+    var families: [String: FamilyCount] = [:]
     /// The bindings of each tenant's inboxes: owners are subscriptions, ids those of their bindings.
     var inboxRouting: [TenantID: RoutingTable] = [:]
     /// The predicates of bindings, by the numbers that the tables carry; zero is none.
@@ -411,6 +413,8 @@ struct ShardState {
         if case .cursor(let id, _) = definition.source { topic = topics[id] }
         let subscription = Subscription(definition, topic: topic, epoch: epoch)
         topic?.cursors.append(definition.id)
+        subscription.family = family(of: definition.name)
+        subscription.family?.made()
         subscriptions[definition.id] = subscription
         subscriptionsByName[SubscriptionKey(tenant: definition.tenant, name: definition.name)] = subscription
         if definition.id.rawValue < SubscriptionID.firstTransient {
@@ -426,6 +430,8 @@ struct ShardState {
         guard let subscription = subscriptions.removeValue(forKey: id) else { return }
         for bound in subscription.bindings { unbind(subscription, bound.binding) }
         subscription.isDeleted = true
+        subscription.family?.deleted(subscription.sessionState.keys)
+        subscription.family = nil
         subscription.topic?.cursors.removeAll { $0 == id }
         for lane in subscription.lanes {
             guard let lane else { continue }

@@ -274,6 +274,8 @@ package struct StorageHealth: Sendable, Equatable {
     package var end: LogPosition
     /// Names that have a last value.
     package var retainedMessages: Int
+    /// What fronts keep for their own use: subscriptions whose names begin with `$`, by their names up to the first `/`.
+    package var families: [String: SubscriptionFamily] = [:]
     package init(
         acceptsWrites: Bool,
         reason: String,

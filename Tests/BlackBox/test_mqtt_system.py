@@ -64,6 +64,34 @@ def test_they_follow_what_happens(quick):
     until(watch, "$SYS/broker/retained messages/count", lambda text: text == "1")
 
 
+def test_sessions_of_clients_that_are_away_are_counted(quick):
+    name = "$SYS/broker/clients/"
+    stored = Raw(quick, "stored", expiry=1000)
+    stored.subscribe(("a", 1), ("b", 0), ("$share/g/c", 2))
+    Raw(quick, "x" * 300, expiry=1000).drop()
+    watch = Raw(quick, "watch", clean=True, expiry=None)
+    watch.subscribe((name + "total", 0), (name + "disconnected", 0), (name + "expired", 0), ("$SYS/broker/subscriptions/count", 0))
+    until(watch, name + "disconnected", lambda text: text == "1")
+    stored.drop()
+    until(watch, name + "disconnected", lambda text: text == "2")
+    watch.drop()
+    quick.kill()
+    quick.start()
+    watch = Raw(quick, "watch", clean=True, expiry=None)
+    watch.subscribe((name + "#", 0), ("$SYS/broker/subscriptions/count", 0))
+    until(watch, name + "disconnected", lambda text: text == "2")
+    until(watch, "$SYS/broker/subscriptions/count", lambda text: text == "5")
+    stored = Raw(quick, "stored", expiry=1)
+    until(watch, name + "disconnected", lambda text: text == "1")
+    stored.unsubscribe("b")
+    until(watch, "$SYS/broker/subscriptions/count", lambda text: text == "4")
+    stored.drop()
+    until(watch, name + "total", lambda text: text == "2")
+    until(watch, name + "expired", lambda text: text == "1")
+    watch.unsubscribe("$SYS/broker/subscriptions/count")
+    assert values(watch, ("$SYS/broker/subscriptions/count", 0))["$SYS/broker/subscriptions/count"] in ("1", "2")
+
+
 def test_wildcards_at_the_beginning_do_not_see_them(quick):
     # [MQTT-4.7.2-1]
     client = Raw(quick, "all", clean=True)

@@ -52,6 +52,28 @@ struct SystemTopicsTests {
         #expect(value("publish/bytes/sent", topics) == "10")
     }
 
+    @Test("clients are those that are connected, and those with stored sessions that are not")
+    func sessions() {
+        var counters = FrontCounters()
+        counters.clientConnected(isStored: true)
+        counters.clientConnected(isStored: false)
+        var topics = SystemTopics()
+        var now = moment(counters)
+        topics.update(now)
+        #expect(value("clients/total", topics) == nil && value("subscriptions/count", topics) == "3")
+        now.clients = 2
+        now.sessions = SystemTopics.StoredSessions(count: 5, expired: 7, filters: 20)
+        topics.update(now)
+        #expect(value("clients/disconnected", topics) == "4" && value("clients/total", topics) == "6")
+        #expect(value("clients/expired", topics) == "7" && value("subscriptions/count", topics) == "23")
+        // A session was made since storage was asked.
+        counters.clientLeft(isStored: false)
+        for _ in 0..<9 { counters.clientConnected(isStored: true) }
+        now.counters = counters
+        topics.update(now)
+        #expect(value("clients/disconnected", topics) == "0")
+    }
+
     @Test("a steady rate becomes the load average, the sooner the shorter it looks back")
     func loads() {
         var load = LoadAverage()

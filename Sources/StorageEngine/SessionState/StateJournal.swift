@@ -147,7 +147,7 @@ extension ShardState {
             if since != .max { subscription.unusedSince = Timestamp(rawValue: since) }
             for _ in 0..<entries {
                 guard let key = reader.read64(), let value = reader.readBytes() else { return nil }
-                subscription.sessionState[key] = value
+                subscription.apply(.put(key, value))
             }
         }
         return ()
@@ -157,8 +157,10 @@ extension ShardState {
 extension Subscription {
     func apply(_ change: SessionChange) {
         switch change {
-        case .put(let key, let value): sessionState[key] = value
-        case .removed(let key): sessionState[key] = nil
+        case .put(let key, let value):
+            if sessionState.updateValue(value, forKey: key) == nil { family?.put(key) }
+        case .removed(let key):
+            if sessionState.removeValue(forKey: key) != nil { family?.removed(key) }
         case .used: unusedSince = nil
         case .unused(let time): unusedSince = time
         }
