@@ -79,7 +79,7 @@ extension MQTTConnectionHandler {
             return
         }
         let found = match(record, name, leased, isOwnInbox: isOwnInbox)
-        guard let match = found, let expiry = remainingSeconds(of: record) else {
+        guard let match = found, let expiry = remainingSeconds(of: record, isOwnInbox && leased.isAgain) else {
             // The client does not want it any more, or nobody does.
             settle(leased)
             return
@@ -109,6 +109,11 @@ extension MQTTConnectionHandler {
         if !isSent || qos == .atMostOnce { settle(leased) }
     }
 
+    /// What was sent once is sent again, though it has expired [MQTT-4.3.3-7].
+    private func remainingSeconds(of record: RecordView, _ wasSent: Bool) -> Expiry? {
+        remainingSeconds(of: record) ?? (wasSent ? .seconds(0) : nil)
+    }
+
     /// What the client's filters say of a message; nil where it does not want it any more.
     private func match(
         _ record: RecordView,
@@ -118,7 +123,13 @@ extension MQTTConnectionHandler {
     ) -> FilterMatch? {
         guard isOwnInbox else { return groupMatch(leased.attachment) }
         if let inbox, !inbox.shared.isEmpty, let filter = inbox.shared[leased.sequence] { return sharedMatch(filter) }
-        return filters.match(name, isOwn: isOwn(record))
+        let isOwn = isOwn(record)
+        if let match = filters.match(name, isOwn: isOwn) { return match }
+        guard leased.isAgain, !isOwn else { return nil }
+        // It was sent before the client unsubscribed, and its exchange is to be finished [MQTT-3.10.4-3].
+        var match = FilterMatch()
+        match.qos = record.qos
+        return match
     }
 
     private func isOwn(_ record: RecordView) -> Bool {

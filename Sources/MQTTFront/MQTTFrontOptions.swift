@@ -51,6 +51,7 @@ package struct MQTTFrontOptions: Sendable {
         // Messages with QoS 0 come by live filters.
         policy.takesAtMostOnce = false
         policy.maxMessages = queuedMessages
+        policy.keepsDelivered = true
         // A session that is to end with its connection, and was there before, ends soon after a crash.
         policy.expiresUnusedMicroseconds = UInt64(max(1, expirySeconds)) * 1_000_000
         return policy

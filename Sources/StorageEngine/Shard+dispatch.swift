@@ -439,7 +439,9 @@ extension Shard {
                 finish(sequence..<sequence + 1, of: lane, subscription)
                 continue
             }
-            if let expiry = self.expiry(of: record, scope.place, rules), expiry <= now {
+            if let expiry = self.expiry(of: record, scope.place, rules), expiry <= now,
+                !rules.keepsDelivered || lane.delivery.past[sequence] == nil
+            {
                 close()
                 passed = sequence + 1
                 condemn(sequence..<sequence + 1, "expired", of: lane, subscription)

@@ -56,9 +56,12 @@ extension Shard {
             // The least important go first.
             var hasDropped = false
             for lane in subscription.lanes {
-                guard let lane, let oldest = lane.delivery.oldestWaiting(before: lane.sequence.nextOffset) else {
-                    continue
-                }
+                guard let lane,
+                    let oldest = lane.delivery.oldestWaiting(
+                        before: lane.sequence.nextOffset,
+                        passesDelivered: rules.keepsDelivered
+                    )
+                else { continue }
                 if rules.hasDeadLetters {
                     condemn(oldest..<oldest + 1, "maximum length", of: lane, subscription)
                 } else {
@@ -83,7 +86,12 @@ extension Shard {
     func expireHead(of lane: Lane, _ subscription: Subscription, now: Timestamp) {
         lane.headExpiry = .never
         for _ in 0..<256 {
-            guard let head = lane.delivery.oldestWaiting(before: lane.sequence.visibleOffset) else { return }
+            guard
+                let head = lane.delivery.oldestWaiting(
+                    before: lane.sequence.visibleOffset,
+                    passesDelivered: subscription.rules.keepsDelivered
+                )
+            else { return }
             let reader = reader(\.dead, of: lane, subscription, at: head)
             switch reader.next(log: log, requests: &coldRequests) {
             case .batch(let batch, let place):
@@ -159,6 +167,7 @@ extension Shard {
             if subscription.isLogged {
                 try appendRecord(.subscriptionDeleted) { $0.write32(subscription.id.rawValue) }
             }
+            subscription.family?.expired()
             state.applySubscriptionDeleted(subscription.id)
         } catch {
             // There is no room for the record now: looked at again later.
@@ -167,7 +176,6 @@ extension Shard {
             becameUnused(subscription, now: now)
         }
     }
-            subscription.family?.expired()
 }
 
 extension Subscription {
@@ -206,13 +214,16 @@ extension DeliveryState {
     var firstUnfinished: UInt64 { done.range(holding: watermark)?.upperBound ?? watermark }
 
     /// The first message that is neither done nor leased nor dying, before `end`.
-    func oldestWaiting(before end: UInt64) -> UInt64? {
+    /// - Parameter passesDelivered: nor was it ever delivered.
+    func oldestWaiting(before end: UInt64, passesDelivered: Bool = false) -> UInt64? {
         var place = watermark
         while place < end {
             if let range = done.range(holding: place) ?? dying.range(holding: place) {
                 place = range.upperBound
             } else if let lease = lease(holding: place) {
                 place = lease.range.upperBound
+            } else if passesDelivered, past[place] != nil {
+                place += 1
             } else {
                 return place
             }

@@ -59,6 +59,9 @@ package struct SubscriptionPolicy: Sendable, Equatable {
     package var maxPriority: UInt8 = 0
     /// Takes messages with the delivery class `atMostOnce` too; those that have live filters for them do not need to.
     package var takesAtMostOnce = true
+    /// What was delivered once neither expires nor makes room for others any more: it is delivered again until it is settled
+    /// (MQTT 5.0 §4.3.3). For fronts: other clients cannot ask for it.
+    package var keepsDelivered = false
 
     package init() {}
 }

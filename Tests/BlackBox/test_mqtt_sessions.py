@@ -855,6 +855,70 @@ def test_what_a_member_of_a_group_leaves_goes_to_others(server):
     assert second.expect(PUBLISH).payload == "c"
 
 
+@pytest.mark.parametrize("qos", [1, 2])
+def test_what_was_sent_does_not_expire_while_its_client_is_away(server, interrupt, qos):
+    # [MQTT-4.3.3-7]
+    client = Raw(server, "away", properties=b"\x21" + struct.pack("!H", 2))
+    client.subscribe(("e/#", qos))
+    publisher = Raw(server, "publisher", clean=True, expiry=None)
+    for number in range(1, 5):
+        publisher.publish("e/x", str(number), qos=1, id=number, properties=b"\x02" + struct.pack("!I", 2))
+        publisher.expect(PUBACK)
+    if qos == 2:
+        publisher.publish("e/x", "5", qos=2, id=5, properties=b"\x02" + struct.pack("!I", 2))
+        publisher.expect(PUBREC)
+    sent = [client.expect(PUBLISH, payload=str(number)) for number in (1, 2)]
+    time.sleep(0.1)
+    client.drop()
+    interrupt(server)
+    time.sleep(2.5)
+    client = Raw(server, "away")
+    for before in sent:
+        again = client.expect(PUBLISH, payload=before.payload, id=before.id, dup=True)
+        assert again.properties == b"\x02\0\0\0\0"
+        client.ack(PUBACK, again.id)
+    # The others were not sent, and have expired.
+    client.silent()
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_what_was_sent_before_unsubscribe_is_finished_by_the_next_connection(server, interrupt, qos):
+    # [MQTT-3.10.4-3]
+    client = Raw(server, "leaving")
+    client.subscribe(("u/#", qos))
+    publish(server, "u/x", "sent", qos=qos)
+    message = client.expect(PUBLISH, payload="sent", qos=qos)
+    assert client.unsubscribe("u/#") == [0]
+    publish(server, "u/x", "later", qos=qos)
+    time.sleep(0.1)
+    client.drop()
+    interrupt(server)
+    client = Raw(server, "leaving")
+    client.expect(PUBLISH, payload="sent", qos=qos, id=message.id, dup=True)
+    if qos == 1:
+        client.ack(PUBACK, message.id)
+    else:
+        client.ack(PUBREC, message.id)
+        client.expect(PUBREL, id=message.id)
+        client.ack(PUBCOMP, message.id)
+    client.silent()
+
+
+def test_what_was_sent_does_not_make_room_for_others(make_server):
+    server = make_server("full", ["mqtt.max_queued_messages=5"]).start()
+    client = Raw(server, "away", properties=b"\x21" + struct.pack("!H", 2))
+    client.subscribe(("f", 2))
+    publish(server, "f", "1", "2", qos=2)
+    for payload in "12":
+        client.expect(PUBLISH, payload=payload)
+    time.sleep(0.1)
+    client.drop()
+    publish(server, "f", *"3456789", qos=2)
+    client = Raw(server, "away")
+    assert [client.expect(PUBLISH, qos=2).payload for _ in range(5)] == list("12789")
+    client.silent()
+
+
 # Shared subscriptions with QoS 2: a message is one member's for good, [MQTT-4.8.2-4] and [MQTT-4.8.2-5]
 
 

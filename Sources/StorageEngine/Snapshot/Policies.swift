@@ -24,6 +24,9 @@ extension TopicPolicy {
 }
 
 extension SubscriptionPolicy {
+    private static let takesAtMostOnceFlag: UInt8 = 1
+    private static let keepsDeliveredFlag: UInt8 = 2
+
     func encode(to writer: inout ByteWriter) {
         writer.write8(consumers.rawValue)
         writer.write64(leaseMicroseconds)
@@ -43,7 +46,7 @@ extension SubscriptionPolicy {
         writer.write64(messageTTLMicroseconds)
         writer.write8(overflow.rawValue)
         writer.write8(maxPriority)
-        writer.write(takesAtMostOnce)
+        writer.write8((takesAtMostOnce ? Self.takesAtMostOnceFlag : 0) | (keepsDelivered ? Self.keepsDeliveredFlag : 0))
     }
 
     init?(from reader: inout ByteReader) {
@@ -67,7 +70,7 @@ extension SubscriptionPolicy {
             let window = reader.read32(), let isDurable = reader.readBool(), let expires = reader.read64(),
             let maxMessages = reader.read64(), let maxBytes = reader.read64(), let ttl = reader.read64(),
             let overflow = reader.read8().flatMap(Overflow.init), let maxPriority = reader.read8(),
-            let takesAtMostOnce = reader.readBool()
+            let flags = reader.read8(), flags & ~(Self.takesAtMostOnceFlag | Self.keepsDeliveredFlag) == 0
         else { return nil }
         self.selector = selector
         self.tags = tags
@@ -80,7 +83,8 @@ extension SubscriptionPolicy {
         messageTTLMicroseconds = ttl
         self.overflow = overflow
         self.maxPriority = maxPriority
-        self.takesAtMostOnce = takesAtMostOnce
+        takesAtMostOnce = flags & Self.takesAtMostOnceFlag != 0
+        keepsDelivered = flags & Self.keepsDeliveredFlag != 0
     }
 }
 

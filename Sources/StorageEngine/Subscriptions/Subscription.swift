@@ -154,6 +154,7 @@ struct DeliveryRules {
     let overflow: SubscriptionPolicy.Overflow
     let maxPriority: UInt8
     let takesAtMostOnce: Bool
+    let keepsDelivered: Bool
     let hasDeadLetters: Bool
 
     init(_ policy: SubscriptionPolicy) {
@@ -167,6 +168,7 @@ struct DeliveryRules {
         overflow = policy.overflow
         maxPriority = policy.maxPriority
         takesAtMostOnce = policy.takesAtMostOnce
+        keepsDelivered = policy.keepsDelivered
         hasDeadLetters = policy.deadLetterTopic != nil
     }
 

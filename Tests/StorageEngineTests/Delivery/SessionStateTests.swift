@@ -196,6 +196,67 @@ struct SessionStateTests {
         #expect(second.map(\.value) == [[5]])
     }
 
+    @Test("subscriptions whose names begin alike are counted, with their values, over restarts")
+    func families() throws {
+        let bench = try DeliveryBench()
+        for name in ["$f/a", "$f/b", "$g/c", "other/d", "$h"] {
+            try bench.inbox(name, []) { $0.expiresUnusedMicroseconds = name == "$f/b" ? 10_000_000 : 0 }
+        }
+        func put(_ name: String, _ change: (inout StateChanges) -> Void) throws {
+            var changes = StateChanges(subscription: try bench.describe(name).id)
+            change(&changes)
+            bench.shard.putState(session: bench.session, changes, token: 9_000, now: bench.now)
+            bench.settle()
+        }
+        try put("$f/a") {
+            $0.put(2 << 56 | 1)
+            $0.put(2 << 56 | 1, [1])
+            $0.put(2 << 56 | 2)
+            $0.put(3 << 56)
+            $0.remove(3 << 56)
+            $0.remove(3 << 56)
+        }
+        try put("$f/b") { $0.put(2 << 56) }
+        for life in 0..<4 {
+            if life == 1 { try bench.crash() }
+            if life == 2 { try bench.restart() }
+            if life == 3 { try bench.restart { $0.hasPrefix("snapshot-") } }
+            let found = bench.shard.health.families
+            #expect(Set(found.keys) == ["$f", "$g"])
+            #expect(found["$f"]?.count == 2 && found["$f"]?.values == [2: 3])
+            #expect(found["$g"]?.count == 1 && found["$g"]?.expired == 0)
+        }
+        bench.pass(milliseconds: 20_000)
+        let expired = bench.shard.health.families["$f"]
+        #expect(expired?.count == 1 && expired?.expired == 1 && expired?.values == [2: 2])
+        bench.ask(.deleteSubscription(name: "$f/a"))
+        #expect(bench.shard.health.families["$f"]?.values == [:])
+    }
+
+    @Test("what was delivered once stays where a policy says so, and expires otherwise", arguments: [true, false])
+    func keepsDelivered(keeps: Bool) throws {
+        let bench = try DeliveryBench()
+        let topic = try bench.topic("a")
+        try bench.inbox("s", ["a/#"]) {
+            $0.leaseMicroseconds = 0
+            $0.keepsDelivered = keeps
+            $0.maxMessages = 4
+        }
+        let expiry = bench.now.advanced(byMicroseconds: 2_000_000)
+        bench.publish(topic, ["0", "1", "2"].map { DeliveryBench.Message($0, expiry: expiry) })
+        bench.consume("s", credit: 2)
+        #expect(bench.take().map(\.body) == ["0", "1"])
+        bench.shard.detach(session: bench.session, attachment: 1)
+        bench.pass(milliseconds: 5_000)
+        #expect(try bench.backlog("s") == (keeps ? 2 : 0))
+        try bench.crash()
+        #expect(try bench.backlog("s") == (keeps ? 2 : 0))
+        bench.publish(topic, (3..<9).map { DeliveryBench.Message("\($0)") })
+        try bench.restart()
+        bench.consume("s")
+        #expect(bench.take().map(\.body) == (keeps ? ["0", "1", "7", "8"] : ["5", "6", "7", "8"]))
+    }
+
     @Test("bytes that are cut anywhere are refused and harm nothing")
     func malformed() {
         var changes = StateChanges(subscription: SubscriptionID(rawValue: 300))
