@@ -12,6 +12,26 @@ package struct ExchangeDeclare: Sendable, Hashable {
     package var noWait: Bool
     package var arguments: FieldTable
 
+    package init(
+        exchange: ShortString,
+        type: ShortString,
+        isPassive: Bool = false,
+        isDurable: Bool = false,
+        isAutoDelete: Bool = false,
+        isInternal: Bool = false,
+        noWait: Bool = false,
+        arguments: FieldTable = FieldTable()
+    ) {
+        self.exchange = exchange
+        self.type = type
+        self.isPassive = isPassive
+        self.isDurable = isDurable
+        self.isAutoDelete = isAutoDelete
+        self.isInternal = isInternal
+        self.noWait = noWait
+        self.arguments = arguments
+    }
+
     init(_ reader: inout ByteReader, depth: Int) throws(WireError) {
         _ = try reader.readUInt16()
         exchange = try reader.readShortString().withoutLineBreaks
@@ -31,6 +51,12 @@ package struct ExchangeDelete: Sendable, Hashable {
     package var ifUnused: Bool
     package var noWait: Bool
 
+    package init(exchange: ShortString, ifUnused: Bool = false, noWait: Bool = false) {
+        self.exchange = exchange
+        self.ifUnused = ifUnused
+        self.noWait = noWait
+    }
+
     init(_ reader: inout ByteReader) throws(WireError) {
         _ = try reader.readUInt16()
         exchange = try reader.readShortString().withoutLineBreaks
@@ -47,6 +73,20 @@ package struct ExchangeBind: Sendable, Hashable {
     package var routingKey: ShortString
     package var noWait: Bool
     package var arguments: FieldTable
+
+    package init(
+        destination: ShortString,
+        source: ShortString,
+        routingKey: ShortString = .empty,
+        noWait: Bool = false,
+        arguments: FieldTable = FieldTable()
+    ) {
+        self.destination = destination
+        self.source = source
+        self.routingKey = routingKey
+        self.noWait = noWait
+        self.arguments = arguments
+    }
 
     init(_ reader: inout ByteReader, depth: Int) throws(WireError) {
         _ = try reader.readUInt16()

@@ -11,6 +11,24 @@ package struct QueueDeclare: Sendable, Hashable {
     package var noWait: Bool
     package var arguments: FieldTable
 
+    package init(
+        queue: ShortString,
+        isPassive: Bool = false,
+        isDurable: Bool = false,
+        isExclusive: Bool = false,
+        isAutoDelete: Bool = false,
+        noWait: Bool = false,
+        arguments: FieldTable = FieldTable()
+    ) {
+        self.queue = queue
+        self.isPassive = isPassive
+        self.isDurable = isDurable
+        self.isExclusive = isExclusive
+        self.isAutoDelete = isAutoDelete
+        self.noWait = noWait
+        self.arguments = arguments
+    }
+
     init(_ reader: inout ByteReader, depth: Int) throws(WireError) {
         _ = try reader.readUInt16()
         queue = try reader.readShortString().withoutLineBreaks
@@ -32,6 +50,20 @@ package struct QueueBind: Sendable, Hashable {
     /// Always false for queue.unbind.
     package var noWait: Bool
     package var arguments: FieldTable
+
+    package init(
+        queue: ShortString,
+        exchange: ShortString,
+        routingKey: ShortString = .empty,
+        noWait: Bool = false,
+        arguments: FieldTable = FieldTable()
+    ) {
+        self.queue = queue
+        self.exchange = exchange
+        self.routingKey = routingKey
+        self.noWait = noWait
+        self.arguments = arguments
+    }
 
     init(bind reader: inout ByteReader, depth: Int) throws(WireError) {
         _ = try reader.readUInt16()
@@ -68,6 +100,13 @@ package struct QueueDelete: Sendable, Hashable {
     package var ifUnused: Bool
     package var ifEmpty: Bool
     package var noWait: Bool
+
+    package init(queue: ShortString, ifUnused: Bool = false, ifEmpty: Bool = false, noWait: Bool = false) {
+        self.queue = queue
+        self.ifUnused = ifUnused
+        self.ifEmpty = ifEmpty
+        self.noWait = noWait
+    }
 
     init(_ reader: inout ByteReader) throws(WireError) {
         _ = try reader.readUInt16()

@@ -91,7 +91,7 @@ extension AMQPError {
         AMQPError(.accessRefused, "\(kind) name '\(name)' contains reserved prefix 'amq.*'", method: method)
     }
 
-    static func systemExchange(_ exchange: ShortString, virtualHost: ShortString) -> AMQPError {
+    package static func systemExchange(_ exchange: ShortString, virtualHost: ShortString) -> AMQPError {
         AMQPError(
             .accessRefused,
             "deletion of system \(exchangeText(exchange, virtualHost)) not allowed",
@@ -151,11 +151,11 @@ extension AMQPError {
         AMQPError(.preconditionFailed, "unknown delivery tag \(tag)", method: method)
     }
 
-    private static func queueText(_ queue: ShortString, _ virtualHost: ShortString) -> String {
+    package static func queueText(_ queue: ShortString, _ virtualHost: ShortString) -> String {
         "queue '\(queue)' in vhost '\(virtualHost)'"
     }
 
-    private static func exchangeText(_ exchange: ShortString, _ virtualHost: ShortString) -> String {
+    package static func exchangeText(_ exchange: ShortString, _ virtualHost: ShortString) -> String {
         "exchange '\(exchange)' in vhost '\(virtualHost)'"
     }
 }

@@ -17,11 +17,11 @@ package struct ShortString: Sendable, Hashable {
 
     package var isEmpty: Bool { bytes.isEmpty }
 
-    func hasPrefix(_ prefix: StaticString) -> Bool {
+    package func hasPrefix(_ prefix: StaticString) -> Bool {
         prefix.withUTF8Buffer { bytes.starts(with: $0) }
     }
 
-    func equals(_ text: StaticString) -> Bool {
+    package func equals(_ text: StaticString) -> Bool {
         text.withUTF8Buffer { bytes.elementsEqual($0) }
     }
 

@@ -6,13 +6,30 @@
 package enum RoutingKeyCoding {
     /// The part of a name behind the exchange's that a routing key, or a literal word of a binding key, stands for.
     package static func encode(_ key: UnsafeRawBufferPointer, into name: inout [UInt8]) {
+        encode(key, swapsSeparators: true, into: &name)
+    }
+
+    /// The same without the swap, as storage takes the keys of bindings.
+    static func escape(_ key: UnsafeRawBufferPointer, into name: inout [UInt8]) {
+        encode(key, swapsSeparators: false, into: &name)
+    }
+
+    static func escape(_ byte: UInt8) -> [UInt8] {
+        [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+    }
+
+    private static func encode(
+        _ key: UnsafeRawBufferPointer,
+        swapsSeparators: Bool,
+        into name: inout [UInt8]
+    ) {
         name.reserveCapacity(name.count + key.count)
         var position = 0
         while position < key.count {
             let byte = key[position]
             switch byte {
-            case UInt8(ascii: "."): name.append(UInt8(ascii: "/"))
-            case UInt8(ascii: "/"): name.append(UInt8(ascii: "."))
+            case UInt8(ascii: ".") where swapsSeparators: name.append(UInt8(ascii: "/"))
+            case UInt8(ascii: "/") where swapsSeparators: name.append(UInt8(ascii: "."))
             case 0, UInt8(ascii: "#"), UInt8(ascii: "+"): append(byte, to: &name)
             case UInt8(ascii: "%") where isEscape(key, at: position): append(byte, to: &name)
             case 0x80...:
@@ -82,5 +99,40 @@ package enum RoutingKeyCoding {
             String(validating: bytes[position..<position + length], as: UTF8.self) != nil
         else { return 0 }
         return length
+    }
+}
+
+// Keys of `amq.topic` are whole names, which may not be empty, and where a `$` at the beginning is the server's own.
+extension RoutingKeyCoding {
+    /// The name of the empty key: no other key is coded so, since a space needs no escape.
+    static let emptyName = Array("%20".utf8)
+
+    /// A coded key of `amq.topic`, or the beginning of a pattern for one.
+    static func asWholeName(_ coded: [UInt8]) -> [UInt8] {
+        if coded.isEmpty { return emptyName }
+        guard coded[0] == UInt8(ascii: "$") else { return coded }
+        return escape(coded[0]) + coded.dropFirst()
+    }
+}
+
+extension RoutingKeyCoding {
+    /// The name that a key of `amq.topic` is.
+    static func encodeWholeName(_ key: UnsafeRawBufferPointer, into name: inout [UInt8]) {
+        guard let first = key.first else {
+            name.append(contentsOf: emptyName)
+            return
+        }
+        if first == UInt8(ascii: "$") {
+            name.append(contentsOf: escape(first))
+            encode(UnsafeRawBufferPointer(rebasing: key.dropFirst()), into: &name)
+        } else {
+            encode(key, into: &name)
+        }
+    }
+
+    /// The key of `amq.topic` that a whole name is.
+    static func decodeWholeName(_ name: UnsafeRawBufferPointer, into key: inout [UInt8]) {
+        guard !name.elementsEqual(emptyName) else { return }
+        decode(name, into: &key)
     }
 }

@@ -1,0 +1,45 @@
+package import AMQPProtocol
+
+/// A queue as it was declared.
+package struct Queue: Sendable {
+    package enum Kind: UInt8, Sendable, Hashable {
+        case classic = 1
+        case quorum = 2
+        case stream = 3
+
+        package var name: String {
+            switch self {
+            case .classic: "classic"
+            case .quorum: "quorum"
+            case .stream: "stream"
+            }
+        }
+    }
+
+    package let name: ShortString
+    package let number: QueueNumber
+    package let kind: Kind
+    package let isDurable: Bool
+    package let isAutoDelete: Bool
+    /// The connection that it belongs to and ends with; nil where all may use it.
+    package let owner: UInt64?
+    package let arguments: FieldTable
+    /// What arguments and policies say together.
+    package internal(set) var settings: QueueSettings
+    /// The inbox of the queue; of a stream, the topic.
+    package let storageName: String
+    /// Under which its definition is stored; zero where it is not.
+    let storedNumber: UInt64
+
+    package internal(set) var consumers = 0
+    package internal(set) var hasExclusiveConsumer = false
+
+    /// The bindings that it has, besides the one to the default exchange.
+    var incoming: Set<IncomingBinding> = []
+    /// What these are in storage: how many of them lead to each binding of the inbox.
+    var installed: [InboxBinding: Int] = [:]
+
+    package var isExclusive: Bool { owner != nil }
+    package var isStream: Bool { kind == .stream }
+    package var bindingCount: Int { incoming.count }
+}
