@@ -33,12 +33,16 @@ package struct QueueSettings: Sendable, Hashable {
 
     package init() {}
 
+    /// A time to live of zero means a consumer that waits for the message. It gets it when it is stored, which takes this
+    /// long at most on a disk that is not overloaded.
+    static let shortestMicroseconds: UInt64 = 5_000
+
     /// How often a message of a quorum queue may come back where nobody said anything (RabbitMQ 4.0).
     static let quorumDeliveryLimit: Int64 = 20
 
     /// The policy of the inbox.
     ///
-    /// Storage has no limit of nothing: a time to live of zero is the shortest that there is, a length of zero is one.
+    /// Storage has no limit of nothing: a time to live of zero is short, a length of zero is one.
     package func inboxPolicy(kind: Queue.Kind, isDurable: Bool) -> SubscriptionPolicy {
         var policy = SubscriptionPolicy()
         // A channel holds its deliveries as long as it is open.
@@ -75,6 +79,6 @@ package struct QueueSettings: Sendable, Hashable {
     private static func microseconds(_ milliseconds: UInt64?) -> UInt64 {
         guard let milliseconds else { return 0 }
         let (product, overflow) = milliseconds.multipliedReportingOverflow(by: 1_000)
-        return overflow ? .max : max(product, 1)
+        return overflow ? .max : max(product, shortestMicroseconds)
     }
 }

@@ -33,6 +33,8 @@ package struct PropertiesView {
     package var timestamp: UInt64? {
         value(.timestamp).map { UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)) }
     }
+    /// A copy of the headers; nil where there are none.
+    package var headerTable: FieldTable? { value(.headers).map { FieldTable(validated: Array($0)) } }
     package var headers: FieldTableView? { value(.headers).map { FieldTableView(validated: $0) } }
 
     /// The time to live in milliseconds; nil when there is none.
@@ -72,6 +74,19 @@ package struct PropertiesView {
             guard visit(property, start..<reader.position, reader.slice(value)) else { return }
         }
         guard reader.isAtEnd else { throw .trailingBytes }
+    }
+
+    /// Whether bytes of unknown origin are properties, from beginning to end, headers included.
+    package static func areWellFormed(
+        _ bytes: UnsafeRawBufferPointer,
+        depth: Int = AMQPLimits().maximumTableDepth
+    ) -> Bool {
+        do throws(WireError) {
+            try validate(bytes, depth: depth)
+            return true
+        } catch {
+            return false
+        }
     }
 
     /// Checks properties from beginning to end, headers included.
