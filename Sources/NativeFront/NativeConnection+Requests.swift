@@ -239,7 +239,7 @@ extension NativeConnection {
             }
         case .done:
             respond(to: header)
-        case .producer, .fetched, .browsed, .retained, .found, .state, .states, .queued:
+        case .producer, .fetched, .browsed, .retained, .found, .state, .states, .queued, .leased:
             respond(to: header, error: SluiceError(.internal, "storage answered another question"))
         }
     }

@@ -16,53 +16,82 @@ extension Shard {
         for _ in 0..<readySubscriptions.count {
             guard let subscription = readySubscriptions.popFirst() else { return }
             subscription.isQueued = false
-            guard !subscription.isDeleted, !subscription.isPaused, !subscription.consumers.isEmpty else { continue }
+            guard !subscription.isDeleted else { continue }
+            if !subscription.leaseRequests.isEmpty { serveLeaseRequests(of: subscription, now: now, output: output) }
+            guard !subscription.isPaused, !subscription.consumers.isEmpty else { continue }
             dispatch(subscription, now: now, output: output)
         }
     }
 
-    private enum Step {
+    enum Step {
         /// Something was delivered, of so many bytes.
         case delivered(Int)
         /// Something was passed over: go on.
         case passed
         case nothing
+        /// Something is being read from the device.
+        case waits
+        /// Something cannot be read now.
+        case failed
     }
 
     private func dispatch(_ subscription: Subscription, now: Timestamp, output: any ShardOutput) {
         var budget = options.deliveryBytesPerRound
         // Passing over what nobody wants costs time too.
         var passes = 1_000
-        let count = subscription.lanes.count
         while budget > 0, passes > 0 {
             guard let consumer = nextConsumer(of: subscription) else { return }
-            var hasDelivered = false
-            for step in 0..<count {
-                // Inboxes have the highest priority last; partitions take turns.
-                let number = subscription.isInbox ? count - 1 - step : (subscription.laneTurn + step) % count
-                guard let lane = subscription.lanes[number], !lane.readPause.isOn(at: now) else { continue }
-                let result = deliverNext(of: lane, subscription, to: consumer, now: now, output: output)
-                switch result {
-                case .delivered(let bytes):
-                    budget -= bytes
-                    subscription.laneTurn = (number + 1) % count
-                    if subscription.consumers.count > 1,
-                        let place = subscription.consumers.firstIndex(where: { $0 === consumer })
-                    {
-                        subscription.turn = (place + 1) % subscription.consumers.count
-                    }
-                    hasDelivered = true
-                case .passed:
-                    passes -= 1
-                    hasDelivered = true
-                case .nothing:
-                    continue
+            switch deliverNext(of: subscription, to: consumer, now: now, output: output) {
+            case .delivered(let bytes):
+                budget -= bytes
+                if subscription.consumers.count > 1,
+                    let place = subscription.consumers.firstIndex(where: { $0 === consumer })
+                {
+                    subscription.turn = (place + 1) % subscription.consumers.count
                 }
-                break
+            case .passed:
+                passes -= 1
+            case .nothing, .waits, .failed:
+                return
             }
-            guard hasDelivered, !subscription.isExhausted else { return }
+            guard !subscription.isExhausted else { return }
         }
         enqueue(subscription)
+    }
+
+    /// Delivers from the first lane that has something; what others wait for is told where none has.
+    func deliverNext(
+        of subscription: Subscription,
+        to consumer: Attachment,
+        now: Timestamp,
+        output: any ShardOutput
+    ) -> Step {
+        let count = subscription.lanes.count
+        var result = Step.nothing
+        for step in 0..<count {
+            // Inboxes have the highest priority last; partitions take turns.
+            let number = subscription.isInbox ? count - 1 - step : (subscription.laneTurn + step) % count
+            guard let lane = subscription.lanes[number] else { continue }
+            guard !lane.readPause.isOn(at: now) else {
+                if case .nothing = result { result = .failed }
+                continue
+            }
+            let outcome = deliverNext(of: lane, subscription, to: consumer, now: now, output: output)
+            switch outcome {
+            case .delivered:
+                subscription.laneTurn = (number + 1) % count
+                return outcome
+            case .passed:
+                return outcome
+            case .waits:
+                result = .waits
+            case .failed:
+                if case .nothing = result { result = .failed }
+            case .nothing:
+                break
+            }
+        }
+        return result
     }
 
     /// Who gets the next message; nil where nobody can take one.
@@ -137,13 +166,13 @@ extension Shard {
             finish(fresh.range, of: lane, subscription)
             return .passed
         case .pending:
-            return .nothing
+            return .waits
         case .damaged(let range):
             passDamage(range, of: lane, subscription, output: output)
             return .passed
         case .failed(let range):
             pauseReading(range, of: lane, subscription, now: now, output: output)
-            return .nothing
+            return .failed
         }
     }
 
@@ -172,7 +201,7 @@ extension Shard {
             lane.delivery.closed(out.lowerBound..<max(out.lowerBound + 1, end))
             return .passed
         case .pending:
-            return .nothing
+            return .waits
         case .atEnd:
             lane.delivery.closed(out)
             return .passed
@@ -181,7 +210,7 @@ extension Shard {
             return .passed
         case .failed(let range):
             pauseReading(range, of: lane, subscription, now: now, output: output)
-            return .nothing
+            return .failed
         }
     }
 
@@ -208,7 +237,7 @@ extension Shard {
             let scope = Scope(batch: batch, place: place, part: part, isFresh: false, isTaken: false)
             return deliver(scope, of: lane, subscription, to: consumer, now: now, output: output)
         case .pending:
-            return .nothing
+            return .waits
         case .atEnd:
             finish(again, of: lane, subscription)
             return .passed
@@ -217,7 +246,7 @@ extension Shard {
             return .passed
         case .failed(let range):
             pauseReading(range, of: lane, subscription, now: now, output: output)
-            return .nothing
+            return .failed
         }
     }
 

@@ -167,6 +167,9 @@ extension Shard {
             if subscription.isLogged {
                 try appendRecord(.subscriptionDeleted) { $0.write32(subscription.id.rawValue) }
             }
+            // There are no consumers; others may be attached.
+            let error = SluiceError(.subscriptionNotFound, "'\(subscription.name)' was not used for too long")
+            endConsumers(of: subscription, error)
             subscription.family?.expired()
             state.applySubscriptionDeleted(subscription.id)
         } catch {

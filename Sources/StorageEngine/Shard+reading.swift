@@ -110,6 +110,8 @@ extension Shard {
             enqueue(attachment)
         case .consumer(let name, _):
             try attachConsumer(of: name, session: session, tenant: tenant, request, id: id)
+        case .getter(let name):
+            try attachGetter(of: name, session: session, tenant: tenant, request, id: id)
         }
     }
 
@@ -174,7 +176,9 @@ extension Shard {
     }
 
     package func grantCredit(session: UInt64, attachment id: UInt32, messages: UInt64, bytes: UInt64) {
-        guard let slot = slot(session), let attachment = sessions[slot].attachments[id] else { return }
+        guard let slot = slot(session), let attachment = sessions[slot].attachments[id], !attachment.isGetter else {
+            return
+        }
         attachment.grant(messages: messages, bytes: bytes)
         guard attachment.hasCredit else { return }
         if attachment.leaseOwner == nil {

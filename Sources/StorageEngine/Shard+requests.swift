@@ -54,6 +54,8 @@ extension Shard {
                 try seek(name, target, tenant, session, token, now)
             case .pause(let name, let isPaused):
                 try pause(name, isPaused, tenant, session, token)
+            case .lease(let attachment, let maxMessages):
+                try lease(attachment, maxMessages, session, token, now)
             case .settle(let receipts, let settlement):
                 settle(receipts, settlement, session: session, token: token, now: now)
             case .browse(let name, let lane, let from, let maxMessages):

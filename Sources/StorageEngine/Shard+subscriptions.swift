@@ -213,6 +213,7 @@ extension Shard {
         subscription.isDeleted = true
         if let reader = subscription.reader { end(reader, error) }
         for consumer in subscription.consumers { end(consumer, error) }
+        for other in subscription.others { end(other, error) }
     }
 
     func endSubscriptions(ofSession session: UInt64) {
@@ -339,13 +340,8 @@ extension Shard {
 
     // MARK: Consumers
 
-    func attachConsumer(
-        of name: String,
-        session: UInt64,
-        tenant: TenantID,
-        _ request: AttachRequest,
-        id: UInt32
-    ) throws(SluiceError) {
+    /// A subscription from which messages can be leased.
+    private func leasable(_ name: String, session: UInt64, tenant: TenantID) throws(SluiceError) -> Subscription {
         guard let subscription = state.subscription(named: name, tenant: tenant) else {
             throw unknownSubscription(name)
         }
@@ -355,6 +351,29 @@ extension Shard {
         if subscription.reader?.isDetached == false {
             throw SluiceError(.subscriptionInUse, "subscription '\(name)' has a reader by position")
         }
+        return subscription
+    }
+
+    func attachGetter(
+        of name: String,
+        session: UInt64,
+        tenant: TenantID,
+        _ request: AttachRequest,
+        id: UInt32
+    ) throws(SluiceError) {
+        let subscription = try leasable(name, session: session, tenant: tenant)
+        subscription.shard = self
+        subscription.others.append(makeAttachment(session, id, subscription.topic, request, subscription))
+    }
+
+    func attachConsumer(
+        of name: String,
+        session: UInt64,
+        tenant: TenantID,
+        _ request: AttachRequest,
+        id: UInt32
+    ) throws(SluiceError) {
+        let subscription = try leasable(name, session: session, tenant: tenant)
         if subscription.policy.consumers == .exclusive, !subscription.consumers.isEmpty {
             throw SluiceError(.subscriptionInUse, "subscription '\(name)' is exclusive and has a consumer already")
         }
@@ -370,7 +389,14 @@ extension Shard {
 
     /// A consumer is gone: what it had goes to others.
     func detachConsumer(_ attachment: Attachment) {
-        guard let subscription = attachment.subscription,
+        guard let subscription = attachment.subscription else { return }
+        if let place = subscription.others.firstIndex(where: { $0 === attachment }) {
+            subscription.others.remove(at: place)
+            refuseLeaseRequests(of: attachment)
+            if !subscription.isDeleted { releaseLeases(of: attachment) }
+            return
+        }
+        guard
             let place = subscription.consumers.firstIndex(where: { $0 === attachment })
         else { return }
         subscription.consumers.remove(at: place)

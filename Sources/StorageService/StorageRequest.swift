@@ -27,6 +27,10 @@ package enum StorageRequest: Sendable {
     case seek(name: String, SeekTarget)
     /// While it is paused nothing is delivered; what is published still waits for it.
     case pause(name: String, isPaused: Bool)
+    /// Leases what of a subscription is ready now, at most `maxMessages`, to an attachment that was made as a `getter`. The
+    /// messages are delivered on it (`batchDelivered`), also those that have to be read from the disk first; then the
+    /// answer comes, `leased`.
+    case lease(attachment: UInt32, maxMessages: Int)
     /// Settles deliveries by their receipts, also from another session than the one that got them. Answered by
     /// `settled` when durable; one that storage did not sign is `denied`.
     case settle([SignedReceipt], Settlement)
@@ -76,6 +80,9 @@ package enum StorageReply: Sendable {
     case subscriptions([SubscriptionDescription], next: String?)
     case health(StorageHealth)
     case bindings([Binding])
+    /// So many messages were leased: zero where none was ready. `remaining` are those of the subscription that are neither
+    /// done nor leased nor wait for a delay.
+    case leased(count: Int, remaining: UInt64)
     /// For each receipt, in their order: nil where it was accepted.
     case settled([ErrorCode?])
     case browsed([FoundMessage], next: UInt64?)
@@ -231,6 +238,10 @@ package struct AttachRequest: Sendable, Equatable {
         case subscription(name: String)
         /// A consumer of a subscription: messages are leased to it and settled one by one or in ranges.
         case consumer(of: String, LeaseOwner)
+        /// Who asks a subscription for single messages (`StorageRequest.lease`): no consumer, so that it is not counted, no
+        /// other is refused for it, and it gets messages beside an exclusive or active one. What it was leased is its own
+        /// until it is settled, the lease ends, or the attachment does.
+        case getter(of: String)
     }
 
     /// What ends the leases of a consumer's messages besides their settlement and their deadline.

@@ -168,7 +168,7 @@ final class NativeTestSession: StorageSession {
         case .partition(let partition, let start): positions[partition] = position(start, partition)
         case .topic(let topic, let start):
             for id in storage.partitions.keys where id.topic == topic { positions[id] = position(start, id) }
-        case .subscription(let name), .consumer(let name, _):
+        case .subscription(let name), .consumer(let name, _), .getter(let name):
             guard let subscription = storage.subscriptions[name] else {
                 return storage.later { [self] in
                     delegate?.attachmentEnded(attachment: attachment, error: SluiceError(.subscriptionNotFound, "none"))
@@ -359,7 +359,7 @@ final class NativeTestSession: StorageSession {
         case .health:
             return .success(.health(StorageHealth(acceptsWrites: true, reason: "", durable: .zero, end: .zero)))
         case .deleteTopic, .deleteSubscription: return .success(.done)
-        case .getState, .scanState, .queueRetained, .handOver: return .failure(SluiceError(.notSupported, "not here"))
+        case .getState, .scanState, .queueRetained, .handOver, .lease: return .failure(SluiceError(.notSupported, "not here"))
         case .unsupported(let verb): return .failure(SluiceError(.notSupported, verb.rawValue))
         case .updateSubscription, .bind, .unbind, .listBindings, .seek, .pause, .settle, .browse, .beginTransaction,
             .settleInTransaction, .commitTransaction, .rollBackTransaction, .adoptTransactions, .cancelScheduled,

@@ -338,7 +338,7 @@ extension StorageRequest {
         switch self {
         case .createTopic, .deleteTopic, .createSubscription, .deleteSubscription, .commit, .updateSubscription, .bind,
             .unbind, .seek, .pause, .settle, .beginTransaction, .settleInTransaction, .commitTransaction,
-            .rollBackTransaction, .cancelScheduled, .redrive, .queueRetained, .handOver:
+            .rollBackTransaction, .cancelScheduled, .redrive, .queueRetained, .handOver, .lease:
             true
         case .listBindings, .browse, .adoptTransactions, .scanRetained, .lookUp, .describeTopic, .listTopics,
             .openProducer, .fetch, .findOffset, .describeSubscription, .getState, .scanState,

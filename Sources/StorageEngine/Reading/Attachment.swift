@@ -14,6 +14,8 @@ final class Attachment: ReaderOwner {
     let subscription: Subscription?
     /// Messages are leased to it; nil for a reader by position.
     let leaseOwner: AttachRequest.LeaseOwner?
+    /// It gets messages only when it asks for them.
+    let isGetter: Bool
     /// Never used again: names it as the owner of leases.
     let serial: UInt64
     var readers: [SequenceReader] = []
@@ -54,10 +56,14 @@ final class Attachment: ReaderOwner {
         consumer = request.consumer
         self.subscription = subscription
         self.shard = shard
-        if case .consumer(_, let owner) = request.source { leaseOwner = owner } else { leaseOwner = nil }
+        switch request.source {
+        case .consumer(_, let owner): (leaseOwner, isGetter) = (owner, false)
+        case .getter: (leaseOwner, isGetter) = (.attachment, true)
+        case .topic, .partition, .subscription: (leaseOwner, isGetter) = (nil, false)
+        }
         serial = shard.nextAttachment
         shard.nextAttachment += 1
-        grant(messages: request.creditMessages, bytes: request.creditBytes)
+        if !isGetter { grant(messages: request.creditMessages, bytes: request.creditBytes) }
     }
 
     var hasCredit: Bool { creditMessages > 0 && creditBytes > 0 && !isStopped }
@@ -66,6 +72,12 @@ final class Attachment: ReaderOwner {
     func grant(messages: UInt64, bytes: UInt64) {
         creditMessages = Self.sum(creditMessages, messages)
         creditBytes = Self.sum(creditBytes, bytes)
+    }
+
+    /// What it may be sent from now on.
+    func setCredit(messages: Int64, bytes: Int64) {
+        creditMessages = messages
+        creditBytes = bytes
     }
 
     func use(messages: Int, bytes: Int) {

@@ -50,6 +50,10 @@ final class Subscription: ReaderOwner {
     var reader: Attachment?
     /// The consumers that messages are leased to, in the order in which they came.
     @exclusivity(unchecked) var consumers: [Attachment] = []
+    /// Attachments that messages can be leased to, or were, and that are no consumers.
+    var others: [Attachment] = []
+    /// What getters have asked for, and was not answered.
+    @exclusivity(unchecked) var leaseRequests: Deque<LeaseRequest> = []
     /// Who has the next turn.
     @exclusivity(unchecked) var turn = 0
     @exclusivity(unchecked) var laneTurn = 0
