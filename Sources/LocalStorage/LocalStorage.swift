@@ -317,6 +317,10 @@ private final class LocalSession: StorageSession {
         storage.withShard { shard, _ in shard.detach(session: id, attachment: attachment) }
     }
 
+    func retire(attachment: UInt32) {
+        storage.withShard { shard, _ in shard.retire(session: id, attachment: attachment) }
+    }
+
     func settle(
         attachment: UInt32,
         lane: UInt16,

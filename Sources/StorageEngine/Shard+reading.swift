@@ -176,9 +176,9 @@ extension Shard {
     }
 
     package func grantCredit(session: UInt64, attachment id: UInt32, messages: UInt64, bytes: UInt64) {
-        guard let slot = slot(session), let attachment = sessions[slot].attachments[id], !attachment.isGetter else {
-            return
-        }
+        guard let slot = slot(session), let attachment = sessions[slot].attachments[id], !attachment.isGetter,
+            !attachment.isRetired
+        else { return }
         attachment.grant(messages: messages, bytes: bytes)
         guard attachment.hasCredit else { return }
         if attachment.leaseOwner == nil {

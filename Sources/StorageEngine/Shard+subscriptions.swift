@@ -396,12 +396,26 @@ extension Shard {
             if !subscription.isDeleted { releaseLeases(of: attachment) }
             return
         }
-        guard
-            let place = subscription.consumers.firstIndex(where: { $0 === attachment })
+        removeConsumer(attachment, of: subscription, keepsLeases: false)
+    }
+
+    /// See `StorageSession.retire`.
+    package func retire(session: UInt64, attachment id: UInt32) {
+        guard let slot = slot(session), let attachment = sessions[slot].attachments[id],
+            attachment.leaseOwner != nil, !attachment.isGetter, !attachment.isRetired,
+            let subscription = attachment.subscription
         else { return }
+        attachment.isRetired = true
+        attachment.setCredit(messages: 0, bytes: 0)
+        subscription.others.append(attachment)
+        removeConsumer(attachment, of: subscription, keepsLeases: true)
+    }
+
+    private func removeConsumer(_ attachment: Attachment, of subscription: Subscription, keepsLeases: Bool) {
+        guard let place = subscription.consumers.firstIndex(where: { $0 === attachment }) else { return }
         subscription.consumers.remove(at: place)
         guard !subscription.isDeleted else { return }
-        releaseLeases(of: attachment)
+        if !keepsLeases { releaseLeases(of: attachment) }
         if subscription.policy.consumers == .failover, place == 0, let next = subscription.consumers.first {
             reply(next.session, 0, .consumerChanged(next.id, isActive: true))
         }

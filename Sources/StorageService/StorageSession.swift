@@ -49,6 +49,11 @@ package protocol StorageSession: AnyObject {
     /// Ends an attachment; nothing is delivered on it after the call. Unknown ones are ignored.
     func detach(attachment: UInt32)
 
+    /// Makes a consumer none: it gets nothing more, is not counted, and where others wait for its place the next one takes
+    /// it. Messages that are leased to it stay so until they are settled, the lease ends, or it is detached. Unknown ones,
+    /// and attachments that are no consumers, are ignored.
+    func retire(attachment: UInt32)
+
     /// Settles messages that are leased to a consumer: those with sequences from `first` to `last` of a lane that this
     /// attachment still has. Others in the range are passed over.
     /// - Parameter token: comes back in `requestCompleted` with `settled` once it is durable; nil where nobody waits.

@@ -200,6 +200,8 @@ final class NativeTestSession: StorageSession {
 
     func detach(attachment: UInt32) { readers[attachment] = nil }
 
+    func retire(attachment: UInt32) {}
+
     func stopDelivering() { isStopped = true }
     func addFilter(_ filter: UnsafeRawBufferPointer, id: UInt32, group: UInt64?) -> SluiceError? { nil }
     func removeFilter(id: UInt32) -> Bool { false }

@@ -25,6 +25,8 @@ final class Attachment: ReaderOwner {
     /// It is in the shard's queue of those that can go on.
     var isQueued = false
     var isDetached = false
+    /// It is a consumer no more; what it was leased is still its own.
+    var isRetired = false
     /// Its connection is about to end.
     var isStopped = false
     /// That of its session.
