@@ -387,7 +387,8 @@ extension Shard {
                             last: lastSequence,
                             generation: generation
                         ),
-                        deadline: deadline
+                        deadline: deadline,
+                        isRedelivered: lane.delivery.isRepeated(turn)
                     )
                 )
             )

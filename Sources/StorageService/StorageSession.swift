@@ -220,6 +220,8 @@ package struct BatchDelivery {
         package var lastSequence: UInt64
         /// Which delivery of these messages this is, from 1 on.
         package var attempt: UInt32
+        /// They may have been delivered before, also where that delivery was not counted as an attempt.
+        package var isRedelivered: Bool
         /// Which lease of these messages it is, as their receipts say it.
         package var generation: UInt64
         /// See `SignedReceipt`.
@@ -235,7 +237,8 @@ package struct BatchDelivery {
             attempt: UInt32,
             generation: UInt64,
             signature: UInt64,
-            deadline: Timestamp
+            deadline: Timestamp,
+            isRedelivered: Bool = false
         ) {
             self.subscription = subscription
             self.lane = lane
@@ -245,6 +248,7 @@ package struct BatchDelivery {
             self.generation = generation
             self.signature = signature
             self.deadline = deadline
+            self.isRedelivered = isRedelivered
         }
 
         /// The receipt of one of these messages.

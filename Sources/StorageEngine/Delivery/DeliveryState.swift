@@ -113,6 +113,10 @@ struct DeliveryState {
         return Turn(attempt: past.failed &+ 1, number: past.generation.number &+ 1)
     }
 
+    /// Whether messages whose lease this is had one before. Leases do not count that ended with a seek, or that a crash took
+    /// before they were in the log.
+    func isRepeated(_ turn: Turn) -> Bool { turn.attempt > 1 || turn.number != base.number &+ 1 }
+
     /// The first part of a range in which all messages have the same turn.
     func uniform(_ range: Range<UInt64>) -> (range: Range<UInt64>, turn: Turn) {
         let turn = nextTurn(range.lowerBound)

@@ -44,6 +44,7 @@ struct GetterTests {
         bench.accept(got[1])
         bench.settle(got[2], .release(delayMicroseconds: nil, countsAttempt: true))
         #expect(try get(bench, 5) == (1, 0))
+        #expect(bench.got.map(\.lease.isRedelivered) == [true] && got.allSatisfy { !$0.lease.isRedelivered })
         #expect(bench.take().map(\.description) == ["c@2#2>9"])
         bench.shard.detach(session: bench.session, attachment: 9)
         bench.settle()

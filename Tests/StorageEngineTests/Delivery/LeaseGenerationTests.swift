@@ -6,6 +6,28 @@ import Testing
 
 @Suite("Receipts and the leases that they are for")
 struct LeaseGenerationTests {
+    @Test("a release that does not count leaves the attempt, and the next delivery says that it is not the first")
+    func marked() throws {
+        let bench = try DeliveryBench()
+        let topic = try bench.topic("t")
+        try bench.inbox("q", ["t"]) { $0.leaseMicroseconds = 0 }
+        bench.publish(topic, "a", "b")
+        bench.consume("q")
+        let first = bench.take()
+        #expect(first.map(\.attempt) == [1, 1] && first.allSatisfy { !$0.lease.isRedelivered })
+        for _ in 0..<2 {
+            bench.settle(first[0], .release(delayMicroseconds: nil, countsAttempt: false))
+            let again = bench.take()
+            #expect(again.map(\.description) == ["a@0#1>1"] && again.allSatisfy { $0.lease.isRedelivered })
+        }
+        bench.publish(topic, "c")
+        #expect(bench.take().map(\.lease.isRedelivered) == [false])
+        try bench.restart()
+        bench.consume("q")
+        let after = bench.take()
+        #expect(after.map(\.body) == ["a", "b", "c"] && after.allSatisfy { $0.lease.isRedelivered })
+    }
+
     private func settle(_ bench: DeliveryBench, _ message: DeliveryBench.Got) -> ErrorCode?? {
         guard case .success(.settled(let results)) = bench.ask(.settle([message.receipt], .accept)) else { return nil }
         return results.first
