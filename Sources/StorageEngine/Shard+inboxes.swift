@@ -106,6 +106,8 @@ extension Shard {
                     return
                 }
                 condemn(head..<head + 1, "expired", of: lane, subscription)
+                // What waited for a delay took room in the window.
+                enqueue(subscription)
             case .pending:
                 // The answer brings it back here.
                 lane.headExpiry = Lane.expiryIsBeingRead

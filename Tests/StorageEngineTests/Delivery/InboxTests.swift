@@ -37,6 +37,23 @@ struct InboxTests {
         #expect(bench.take().map(\.body) == ["x"])
     }
 
+    @Test("a message that expires while it waits to be delivered again makes room for the next one")
+    func expiryInWindow() throws {
+        let bench = try DeliveryBench()
+        let topic = try bench.topic("t")
+        try bench.inbox("q", ["t"]) { $0.window = 1 }
+        let expiry = bench.now.advanced(byMicroseconds: 100_000)
+        bench.publish(topic, [.init("a", expiry: expiry), .init("b")])
+        bench.consume("q", as: 1, credit: 1)
+        bench.settle(bench.take()[0], .release(delayMicroseconds: 10_000_000, countsAttempt: false))
+        bench.shard.detach(session: bench.session, attachment: 1)
+        bench.settle()
+        bench.consume("q", as: 2)
+        #expect(bench.take() == [])
+        bench.pass(milliseconds: 200)
+        #expect(bench.take().map(\.body) == ["b"])
+    }
+
     @Test("headers decide where the binding asks for them")
     func headers() throws {
         let bench = try DeliveryBench()
