@@ -87,6 +87,26 @@ package struct Binding: Sendable, Hashable {
     /// Of a filter: `selectorArgument` and `tagsArgument`, conditions on properties as `Selector` and `TagExpression`
     /// read them.
     package var arguments: [Argument]
+    /// What must hold of a message besides, all of it: the bindings between exchanges on the way from `topic`, where the
+    /// message is published, to the inbox. Of an AMQP binding only, at most `maxConditions`.
+    package var also: [Condition] = []
+
+    /// A binding of an exchange that messages come to by other exchanges: its pattern and arguments see the message with
+    /// the routing key that it has in the first one.
+    package struct Condition: Sendable, Hashable {
+        /// Every kind but `filter`.
+        package var kind: Kind
+        package var pattern: [UInt8]
+        package var arguments: [Argument]
+        package init(kind: Kind, pattern: [UInt8], arguments: [Argument] = []) {
+            self.kind = kind
+            self.pattern = pattern
+            self.arguments = arguments
+        }
+    }
+
+    /// More exchanges behind each other than anybody needs; bounds the work for each message.
+    package static let maxConditions = 16
 
     package static let selectorArgument = "selector"
     package static let tagsArgument = "tags"
@@ -100,11 +120,18 @@ package struct Binding: Sendable, Hashable {
         }
     }
 
-    package init(kind: Kind, topic: String = "", pattern: [UInt8], arguments: [Argument] = []) {
+    package init(
+        kind: Kind,
+        topic: String = "",
+        pattern: [UInt8],
+        arguments: [Argument] = [],
+        also: [Condition] = []
+    ) {
         self.kind = kind
         self.topic = topic
         self.pattern = pattern
         self.arguments = arguments
+        self.also = also
     }
 
     /// Messages whose name matches a filter, and their properties the conditions that are not empty.

@@ -6,6 +6,9 @@ package enum RoutingPredicate: Sendable, Equatable {
     case headers(HeadersMatch)
     /// Tags and a selector; its name is empty, since the pattern matches names.
     case properties(MessageFilter)
+    /// The routing key below the first exchange of a binding.
+    case key(KeyPattern)
+    case all([RoutingPredicate])
 
     /// - Parameter name: the message's full name.
     package func matches(_ message: RecordView, name: UnsafeRawBufferPointer) -> Bool {
@@ -13,6 +16,8 @@ package enum RoutingPredicate: Sendable, Equatable {
         case .headers(let headers): headers.matches(properties: message.properties)
         // Without the batch: when it is stored is not known yet, and must not matter when the log is read again.
         case .properties(let filter): filter.matches(record: message, name: name)
+        case .key(let pattern): pattern.matches(name)
+        case .all(let predicates): predicates.allSatisfy { $0.matches(message, name: name) }
         }
     }
 }
@@ -26,6 +31,8 @@ package enum RoutingPredicate: Sendable, Equatable {
 /// | topic | below `topic`, levels as the key says: `*` for one, `#` for any number, also in the middle |
 /// | fanout, headers | the topic's own name and all below |
 ///
+/// What a binding asks for besides (`Binding.also`) is a predicate.
+///
 /// In a binding key `.` and `/` have changed places (`NameMapping`). `amq.topic` stands for the whole tree: its keys are
 /// full names.
 package struct BindingPattern: Sendable, Equatable {
@@ -34,22 +41,51 @@ package struct BindingPattern: Sendable, Equatable {
 
     /// Throws `invalidName` where the topic or the key cannot be part of a name, and what `HeadersMatch` throws.
     package init(_ binding: Binding) throws(SluiceError) {
+        var predicates: [RoutingPredicate] = []
         switch binding.kind {
         case .filter:
             names = try Self.filter(binding.pattern)
-            predicate = try Self.conditions(binding.arguments)
+            if let conditions = try Self.conditions(binding.arguments) { predicates.append(conditions) }
         case .direct:
             names = try Self.direct(binding)
-            predicate = nil
         case .topic:
             names = try Self.topic(binding)
-            predicate = nil
         case .fanout:
             names = try Self.everything(of: binding)
-            predicate = nil
         case .headers:
             names = try Self.everything(of: binding)
-            predicate = .headers(try HeadersMatch(binding.arguments))
+            predicates.append(.headers(try HeadersMatch(binding.arguments)))
+        }
+        guard binding.also.isEmpty || (binding.kind != .filter && binding.also.count <= Binding.maxConditions) else {
+            throw SluiceError(
+                .invalidArgument,
+                "a binding of an exchange has at most \(Binding.maxConditions) others behind it, a filter has none"
+            )
+        }
+        for condition in binding.also {
+            if let predicate = try Self.predicate(of: condition, of: binding) { predicates.append(predicate) }
+        }
+        predicate = predicates.count > 1 ? .all(predicates) : predicates.first
+    }
+
+    /// What a binding behind the first exchange asks for; nil for nothing.
+    private static func predicate(
+        of condition: Binding.Condition,
+        of binding: Binding
+    ) throws(SluiceError) -> RoutingPredicate? {
+        switch condition.kind {
+        case .filter:
+            throw SluiceError(.invalidArgument, "a binding behind an exchange is one of an exchange")
+        case .fanout:
+            return nil
+        case .headers:
+            return .headers(try HeadersMatch(condition.arguments))
+        case .direct, .topic:
+            // As a key of the whole tree it is a pattern of its own, without the levels of an exchange.
+            let key = Binding(kind: condition.kind, topic: NameMapping.wholeTreeExchange, pattern: condition.pattern)
+            let isWhole = binding.topic == NameMapping.wholeTreeExchange
+            let names = condition.kind == .direct ? try direct(key) : try topic(key)
+            return .key(KeyPattern(names, isEmpty: condition.pattern.isEmpty, below: isWhole ? nil : binding.topic))
         }
     }
 

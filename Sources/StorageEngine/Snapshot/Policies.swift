@@ -99,11 +99,27 @@ extension Backoff {
     }
 }
 
+/// Kind u8, with the uppermost bit set where conditions follow; topic, pattern and arguments; then a count of conditions u8,
+/// and for each kind u8, pattern and arguments. Arguments are a count u16 and, for each, a name, whether there is a value,
+/// and the value.
 extension Binding {
+    private static let hasConditions: UInt8 = 0x80
+
     func encode(to writer: inout ByteWriter) {
-        writer.write8(kind.rawValue)
+        writer.write8(kind.rawValue | (also.isEmpty ? 0 : Self.hasConditions))
         writer.write(topic)
         writer.write(pattern)
+        Self.encode(arguments, to: &writer)
+        guard !also.isEmpty else { return }
+        writer.write8(UInt8(clamping: also.count))
+        for condition in also.prefix(Int(UInt8.max)) {
+            writer.write8(condition.kind.rawValue)
+            writer.write(condition.pattern)
+            Self.encode(condition.arguments, to: &writer)
+        }
+    }
+
+    private static func encode(_ arguments: [Argument], to writer: inout ByteWriter) {
         writer.write16(UInt16(clamping: arguments.count))
         for argument in arguments.prefix(Int(UInt16.max)) {
             writer.write(argument.name)
@@ -113,9 +129,23 @@ extension Binding {
     }
 
     init?(from reader: inout ByteReader) {
-        guard let kind = reader.read8().flatMap(Kind.init), let topic = reader.readString(),
-            let pattern = reader.readBytes(), let count = reader.read16()
+        guard let code = reader.read8(), let kind = Kind(rawValue: code & ~Self.hasConditions),
+            let topic = reader.readString(), let pattern = reader.readBytes(),
+            let arguments = Self.readArguments(&reader)
         else { return nil }
+        self.init(kind: kind, topic: topic, pattern: pattern, arguments: arguments)
+        guard code & Self.hasConditions != 0 else { return }
+        guard let count = reader.read8() else { return nil }
+        for _ in 0..<count {
+            guard let kind = reader.read8().flatMap(Kind.init), let pattern = reader.readBytes(),
+                let arguments = Self.readArguments(&reader)
+            else { return nil }
+            also.append(Condition(kind: kind, pattern: pattern, arguments: arguments))
+        }
+    }
+
+    private static func readArguments(_ reader: inout ByteReader) -> [Argument]? {
+        guard let count = reader.read16() else { return nil }
         var arguments: [Argument] = []
         for _ in 0..<count {
             guard let name = reader.readBytes(), let hasValue = reader.readBool() else { return nil }
@@ -126,6 +156,6 @@ extension Binding {
             }
             arguments.append(Argument(name: name, value: value))
         }
-        self.init(kind: kind, topic: topic, pattern: pattern, arguments: arguments)
+        return arguments
     }
 }
