@@ -309,6 +309,10 @@ private final class LocalSession: StorageSession {
         }
     }
 
+    func grantCredit(group: UInt32, messages: UInt64) {
+        storage.withShard { shard, _ in shard.grantCredit(session: id, group: group, messages: messages) }
+    }
+
     func takeUp(bytes: Int) {
         storage.withShard { shard, _ in shard.takeUp(session: id, bytes: bytes) }
     }

@@ -105,11 +105,15 @@ extension Shard {
         case .exclusive, .failover:
             return consumers.first.flatMap { canTake($0) ? $0 : nil }
         case .shared, .orderedByKey:
+            var best: Attachment?
             for step in 0..<consumers.count {
-                let place = (subscription.turn + step) % consumers.count
-                if canTake(consumers[place]) { return consumers[place] }
+                let consumer = consumers[(subscription.turn + step) % consumers.count]
+                if let best, consumer.priority <= best.priority { continue }
+                guard canTake(consumer) else { continue }
+                guard subscription.hasPriorities else { return consumer }
+                best = consumer
             }
-            return nil
+            return best
         }
     }
 
@@ -344,7 +348,7 @@ extension Shard {
             turn = found
         } else {
             let room = scope.isFresh ? lane.room(rules) : .max
-            let count = max(1, min(consumer.creditMessages, room, Int64(scope.part.upperBound - scope.part.lowerBound)))
+            let count = max(1, min(consumer.messageCredit, room, Int64(scope.part.upperBound - scope.part.lowerBound)))
             let end = min(scope.part.upperBound, scope.part.lowerBound + UInt64(count))
             let (range, next) = lane.delivery.uniform(scope.part.lowerBound..<end)
             lease(range, of: lane, subscription, consumer, deadline)
@@ -452,7 +456,7 @@ extension Shard {
             let index = cursor.index - 1
             guard index >= scope.index(scope.part.lowerBound) else { continue }
             let sequence = scope.sequence(index)
-            guard sequence < scope.part.upperBound, messages < max(1, consumer.creditMessages),
+            guard sequence < scope.part.upperBound, messages < max(1, consumer.messageCredit),
                 room == .max || messages + Int64(lane.delivery.gate.waitingCount - waiting) < room
             else { break }
             if scope.isTaken {

@@ -137,8 +137,10 @@ extension Shard {
             request: request,
             subscription: subscription,
             flow: slot.map { sessions[$0].flow } ?? SessionFlow(),
+            group: slot.flatMap { slot in request.memberOf.map { creditGroup($0, slot: slot) } },
             shard: self
         )
+        attachment.group?.join(attachment)
         if let slot {
             sessions[slot].attachments[id] = attachment
             attachment.isStopped = sessions[slot].isStopped && attachment.leaseOwner != nil
@@ -180,12 +182,7 @@ extension Shard {
             !attachment.isRetired
         else { return }
         attachment.grant(messages: messages, bytes: bytes)
-        guard attachment.hasCredit else { return }
-        if attachment.leaseOwner == nil {
-            enqueue(attachment)
-        } else if let subscription = attachment.subscription {
-            enqueue(subscription)
-        }
+        if attachment.hasCredit { callUp(attachment) }
     }
 
     /// Leases nothing more to a session's consumers, see `StorageSession.stopDelivering`.
@@ -210,6 +207,7 @@ extension Shard {
     func detach(_ attachment: Attachment) {
         if !attachment.isDetached, attachment.subscription == nil { attachment.topic?.readers -= 1 }
         attachment.isDetached = true
+        attachment.group?.leave(attachment)
         for reader in attachment.readers {
             reader.sequence.waiters.removeAll { $0 === reader }
             reader.owner = nil
@@ -412,5 +410,12 @@ extension Shard {
         searches[ObjectIdentifier(search)] = nil
         for reader in search.readers { reader.owner = nil }
         search.completion(self, found)
+    }
+}
+
+extension AttachRequest {
+    /// A getter is given what it asks for.
+    fileprivate var memberOf: UInt32? {
+        if case .getter = source { nil } else { creditGroup }
     }
 }

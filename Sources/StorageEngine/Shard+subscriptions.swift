@@ -379,7 +379,7 @@ extension Shard {
         }
         let attachment = makeAttachment(session, id, subscription.topic, request, subscription)
         subscription.shard = self
-        subscription.consumers.append(attachment)
+        subscription.insertConsumer(attachment)
         if subscription.unusedSince != nil { note(.used, subscription) }
         if subscription.policy.consumers == .failover {
             reply(session, 0, .consumerChanged(id, isActive: subscription.consumers.count == 1))
@@ -413,7 +413,7 @@ extension Shard {
 
     private func removeConsumer(_ attachment: Attachment, of subscription: Subscription, keepsLeases: Bool) {
         guard let place = subscription.consumers.firstIndex(where: { $0 === attachment }) else { return }
-        subscription.consumers.remove(at: place)
+        subscription.removeConsumer(at: place)
         guard !subscription.isDeleted else { return }
         if !keepsLeases { releaseLeases(of: attachment) }
         if subscription.policy.consumers == .failover, place == 0, let next = subscription.consumers.first {

@@ -198,6 +198,7 @@ package final class Shard {
         var isOpen = false
         var tenant = TenantID.default
         var attachments: [UInt32: Attachment] = [:]
+        var creditGroups: [UInt32: CreditGroup] = [:]
         var filters: [UInt32: LiveFilter] = [:]
         var transactionOwners: [TransactionOwnerKey] = []
         /// Nothing more is leased to its consumers.
@@ -263,6 +264,7 @@ package final class Shard {
         sessions[slot].generation &+= 1
         sessions[slot].flow.removeAll()
         sessions[slot].attachments = [:]
+        sessions[slot].creditGroups = [:]
         sessions[slot].filters = [:]
         sessions[slot].transactionOwners = []
         freeSessions.append(slot)

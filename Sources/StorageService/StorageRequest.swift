@@ -260,19 +260,29 @@ package struct AttachRequest: Sendable, Equatable {
     package var consumer: String
     package var creditMessages: UInt64
     package var creditBytes: UInt64
+    /// Consumers with a lower one get messages only while none with a higher one has credit. Where one consumer is active,
+    /// the one with the highest is next; it does not take the place of another.
+    package var priority: Int32
+    /// Attachments of a session with the same number need credit for messages of their group besides their own, see
+    /// `StorageSession.grantCredit(group:messages:)`. Nil: none. Without meaning for getters.
+    package var creditGroup: UInt32?
 
     package init(
         source: Source,
         filter: [UInt8] = [],
         consumer: String = "",
         creditMessages: UInt64 = 0,
-        creditBytes: UInt64 = 0
+        creditBytes: UInt64 = 0,
+        priority: Int32 = 0,
+        creditGroup: UInt32? = nil
     ) {
         self.source = source
         self.filter = filter
         self.consumer = consumer
         self.creditMessages = creditMessages
         self.creditBytes = creditBytes
+        self.priority = priority
+        self.creditGroup = creditGroup
     }
 }
 

@@ -42,6 +42,10 @@ package protocol StorageSession: AnyObject {
     /// Adds to a reader's credit; both amounts must be there for the next batch to be sent.
     func grantCredit(attachment: UInt32, messages: UInt64, bytes: UInt64)
 
+    /// Adds to the credit for messages that the attachments of a group share, see `AttachRequest.creditGroup`. A group has
+    /// none at first; what it has outlives its attachments.
+    func grantCredit(group: UInt32, messages: UInt64)
+
     /// Says how many bytes of deliveries the owner takes in from now on, counted as credit is, all attachments together; the
     /// last batch may be beyond that. Whoever never calls this takes in everything.
     func takeUp(bytes: Int)

@@ -201,6 +201,7 @@ final class NativeTestSession: StorageSession {
     func detach(attachment: UInt32) { readers[attachment] = nil }
 
     func retire(attachment: UInt32) {}
+    func grantCredit(group: UInt32, messages: UInt64) {}
 
     func stopDelivering() { isStopped = true }
     func addFilter(_ filter: UnsafeRawBufferPointer, id: UInt32, group: UInt64?) -> SluiceError? { nil }

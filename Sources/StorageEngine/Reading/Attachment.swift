@@ -22,6 +22,9 @@ final class Attachment: ReaderOwner {
     /// What may still be sent. The last batch may take either below zero.
     @exclusivity(unchecked) private(set) var creditMessages: Int64 = 0
     @exclusivity(unchecked) private(set) var creditBytes: Int64 = 0
+    /// What others of its session share with it; nil: nothing.
+    let group: CreditGroup?
+    let priority: Int32
     /// It is in the shard's queue of those that can go on.
     var isQueued = false
     var isDetached = false
@@ -47,10 +50,13 @@ final class Attachment: ReaderOwner {
         request: AttachRequest,
         subscription: Subscription?,
         flow: SessionFlow,
+        group: CreditGroup?,
         shard: Shard
     ) {
         self.session = session
         self.flow = flow
+        self.group = group
+        priority = request.priority
         self.id = id
         self.tenant = tenant
         self.topic = topic
@@ -68,7 +74,12 @@ final class Attachment: ReaderOwner {
         if !isGetter { grant(messages: request.creditMessages, bytes: request.creditBytes) }
     }
 
-    var hasCredit: Bool { creditMessages > 0 && creditBytes > 0 && !isStopped }
+    var hasCredit: Bool {
+        creditMessages > 0 && creditBytes > 0 && !isStopped && (group.map { $0.messages > 0 } ?? true)
+    }
+
+    /// How many messages it may be sent now.
+    var messageCredit: Int64 { group.map { min($0.messages, creditMessages) } ?? creditMessages }
 
     /// Adds credit; more than fits is as much as fits.
     func grant(messages: UInt64, bytes: UInt64) {
@@ -85,6 +96,7 @@ final class Attachment: ReaderOwner {
     func use(messages: Int, bytes: Int) {
         creditMessages -= Int64(messages)
         creditBytes -= Int64(bytes)
+        group?.use(messages: messages)
         flow.room -= bytes
         servedInTurn = flow.turn
     }
@@ -94,7 +106,7 @@ final class Attachment: ReaderOwner {
 
     func readerBecameReady(_ reader: SequenceReader) { shard.enqueue(self) }
 
-    private static func sum(_ credit: Int64, _ more: UInt64) -> Int64 {
+    static func sum(_ credit: Int64, _ more: UInt64) -> Int64 {
         let (sum, overflow) = credit.addingReportingOverflow(Int64(clamping: more))
         return overflow ? .max : sum
     }

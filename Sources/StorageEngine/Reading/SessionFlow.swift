@@ -39,12 +39,7 @@ extension Shard {
         guard let slot = slot(session) else { return }
         for attachment in sessions[slot].flow.begin(room: bytes) {
             attachment.waitsForRoom = false
-            guard !attachment.isDetached else { continue }
-            if attachment.leaseOwner == nil {
-                enqueue(attachment)
-            } else if let subscription = attachment.subscription {
-                enqueue(subscription)
-            }
+            if !attachment.isDetached { callUp(attachment) }
         }
     }
 

@@ -54,6 +54,8 @@ final class Subscription: ReaderOwner {
     var others: [Attachment] = []
     /// What getters have asked for, and was not answered.
     @exclusivity(unchecked) var leaseRequests: Deque<LeaseRequest> = []
+    /// Some consumers come before others.
+    @exclusivity(unchecked) private(set) var hasPriorities = false
     /// Who has the next turn.
     @exclusivity(unchecked) var turn = 0
     @exclusivity(unchecked) var laneTurn = 0
@@ -133,6 +135,18 @@ final class Subscription: ReaderOwner {
 
     /// The lane of an inbox that takes messages of a priority.
     func lane(forPriority priority: UInt8) -> UInt16 { UInt16(min(priority, rules.maxPriority)) }
+
+    /// Behind those with the same priority or a higher one. The first stays the first: with one active consumer that is it.
+    func insertConsumer(_ consumer: Attachment) {
+        let place = consumers.dropFirst().firstIndex { $0.priority < consumer.priority } ?? consumers.count
+        consumers.insert(consumer, at: place)
+        hasPriorities = hasPriorities || consumer.priority != 0
+    }
+
+    func removeConsumer(at place: Int) {
+        consumers.remove(at: place)
+        if hasPriorities { hasPriorities = consumers.contains { $0.priority != 0 } }
+    }
 
     var hasConsumers: Bool { !consumers.isEmpty || reader?.isDetached == false }
 
