@@ -59,7 +59,9 @@ package protocol StorageSession: AnyObject {
     func retire(attachment: UInt32)
 
     /// Settles messages that are leased to a consumer: those with sequences from `first` to `last` of a lane that this
-    /// attachment still has. Others in the range are passed over.
+    /// attachment still has. Others in the range are passed over. What it has is told by the sequence alone: where a lease
+    /// ended by its time and the message was given to the same attachment again, the later lease is settled. Receipts tell
+    /// the two apart; leases without a time of their own end with the attachment only.
     /// - Parameter token: comes back in `requestCompleted` with `settled` once it is durable; nil where nobody waits.
     func settle(
         attachment: UInt32,
