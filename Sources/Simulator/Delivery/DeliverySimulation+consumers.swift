@@ -61,10 +61,95 @@ extension DeliverySimulation {
     }
 
     func detach(_ shard: Shard) {
-        guard let subscription = usable({ !$0.consumers.isEmpty }), let consumer = pick(subscription.consumers) else {
-            return
-        }
+        guard let subscription = usable({ !$0.consumers.isEmpty || !$0.others.isEmpty }),
+            let consumer = pick(subscription.consumers + subscription.others)
+        else { return }
         detach(consumer, from: subscription, shard)
+    }
+
+    /// A consumer is to be none any more, and keeps what it has.
+    func retire(_ shard: Shard) {
+        guard let subscription = usable({ !$0.consumers.isEmpty }),
+            let place = subscription.consumers.indices.randomElement(using: &random)
+        else { return }
+        let consumer = subscription.consumers.remove(at: place)
+        note("retire \(consumer.session)/\(consumer.attachment) of \(subscription.name)")
+        subscription.others.append(consumer)
+        shard.retire(session: consumer.session, attachment: consumer.attachment)
+        called()
+    }
+
+    // MARK: One by one
+
+    func attachGetter(_ shard: Shard) {
+        guard let subscription = usable({ $0.others.count < 3 }) else { return }
+        if let owner = subscription.ownerSession, !sessions.contains(owner) { return }
+        let session = subscription.ownerSession ?? anySession(shard)
+        note("attach \(session)/\(nextAttachment) to \(subscription.name), owner \(nextOwner), to get messages")
+        subscription.others.append(
+            ModelSubscription.Consumer(
+                session: session,
+                attachment: nextAttachment,
+                owner: nextOwner,
+                isByReceipt: false,
+                creditMessages: 0,
+                creditBytes: 0,
+                asked: []
+            )
+        )
+        let request = AttachRequest(source: .getter(of: subscription.name))
+        shard.attach(session: session, request, attachment: nextAttachment, now: scheduler.now)
+        nextAttachment += 1
+        nextOwner += 1
+        called()
+    }
+
+    func lease() {
+        guard let subscription = usable({ $0.others.contains { $0.asked != nil } }),
+            let place = subscription.others.indices.filter({ subscription.others[$0].asked != nil })
+                .randomElement(using: &random)
+        else { return }
+        let getter = subscription.others[place]
+        let count = Int.random(in: 0...8, using: &random)
+        subscription.others[place].asked?.append(ModelSubscription.Asked(token: nextToken, left: count))
+        send(
+            .lease(attachment: getter.attachment, maxMessages: count),
+            .lease(subscription.number, attachment: getter.attachment),
+            session: getter.session
+        )
+    }
+
+    /// A getter was given messages.
+    func took(_ messages: Int, _ getter: ModelSubscription.Consumer, of subscription: ModelSubscription) {
+        guard let place = subscription.others.firstIndex(where: { $0.attachment == getter.attachment }),
+            let asked = subscription.others[place].asked?.first, asked.left >= messages
+        else { return model.fail("\(getter.attachment) of \(subscription.name) was given what it did not ask for") }
+        subscription.others[place].asked?[0].left -= messages
+        subscription.others[place].asked?[0].count += messages
+    }
+
+    func leased(_ number: Int, _ attachment: UInt32, _ token: UInt64, _ result: Result<StorageReply, SluiceError>) {
+        let subscription = model.subscriptions[number]
+        guard let place = subscription.others.firstIndex(where: { $0.attachment == attachment }) else {
+            return model.check(
+                { if case .failure(let error) = result { error.code == .notFound } else { false } }(),
+                "request \(token) of an attachment that is gone is answered"
+            )
+        }
+        guard let asked = subscription.others[place].asked?.first, asked.token == token else {
+            return model.fail("request \(token) is answered before an earlier one")
+        }
+        subscription.others[place].asked?.removeFirst()
+        switch result {
+        case .success(.leased(let count, _)):
+            model.check(count == asked.count, "request \(token) leased \(asked.count) messages, not \(count)")
+        case .success: model.fail("request \(token) is answered with something else")
+        case .failure(let error):
+            model.check(
+                asked.count == 0 && error.code == .storageUnavailable && faults.failsReads,
+                "nothing can be got of \(subscription.name): \(error)"
+            )
+        }
     }
 
     func detach(_ consumer: ModelSubscription.Consumer, from subscription: ModelSubscription, _ shard: Shard) {
@@ -142,9 +227,9 @@ extension DeliverySimulation {
         note(
             "\(held.session)/\(held.attachment) settles \(first)...\(last) of lane \(held.lane), \(settlement), \(token.map(String.init) ?? "no token")"
         )
-        if let consumer = subscription.consumers.first(where: {
-            $0.session == held.session && $0.attachment == held.attachment
-        }), subscription.isUsable || !subscription.isGone {
+        if let consumer = subscription.attached(held.session, held.attachment),
+            subscription.isUsable || !subscription.isGone
+        {
             for (message, entry) in subscription.entries where entry.lane == held.lane {
                 guard let sequence = entry.sequence, sequence >= first, sequence <= last else { continue }
                 if entry.isVague {

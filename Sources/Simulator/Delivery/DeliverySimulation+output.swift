@@ -38,13 +38,8 @@ extension DeliverySimulation: ShardOutput {
             return model.check(error.code == .subscriptionInUse, "a second exclusive consumer was refused: \(error)")
         }
         for subscription in model.subscriptions {
-            guard
-                let place = subscription.consumers.firstIndex(where: {
-                    $0.session == session && $0.attachment == attachment
-                })
-            else { continue }
-            let consumer = subscription.consumers.remove(at: place)
-            model.detached(owner: consumer.owner, of: subscription)
+            guard let consumer = subscription.attached(session, attachment) else { continue }
+            remove(consumer, from: subscription)
             switch error.code {
             case .subscriptionNotFound, .topicNotFound:
                 model.check(
@@ -62,18 +57,20 @@ extension DeliverySimulation: ShardOutput {
 
     package func batchDelivered(session: UInt64, _ delivery: BatchDelivery) {
         guard let lease = delivery.lease, let subscription = model.subscription(lease.subscription),
-            let place = subscription.consumers.firstIndex(where: {
-                $0.session == session && $0.attachment == delivery.attachment
-            })
+            let consumer = subscription.attached(session, delivery.attachment)
         else {
             return model.fail("a batch was delivered to \(session)/\(delivery.attachment), which is not attached there")
         }
-        let consumer = subscription.consumers[place]
+        let place = subscription.consumers.firstIndex {
+            $0.session == session && $0.attachment == delivery.attachment
+        }
         let who = "\(session)/\(delivery.attachment) of \(subscription.name)"
-        model.check(consumer.hasCredit, "\(who) was given messages without credit")
         let mode = subscription.policy.consumers
-        if subscription.pendingPolicies.isEmpty, mode == .exclusive || mode == .failover {
-            model.check(place == 0, "\(who) was given messages and is not the active one")
+        if consumer.asked == nil {
+            model.check(consumer.hasCredit && place != nil, "\(who) was given messages without credit")
+            if subscription.pendingPolicies.isEmpty, mode == .exclusive || mode == .failover {
+                model.check(place == 0, "\(who) was given messages and is not the active one")
+            }
         }
         checkDeadline(lease.deadline, subscription, consumer, who)
         checkPriority(lease.lane, subscription, who)
@@ -142,6 +139,7 @@ extension DeliverySimulation: ShardOutput {
             messages == wanted.count && messages > 0,
             "\(who) was given \(wanted.count) messages of \(messages)"
         )
+        guard let place else { return took(messages, consumer, of: subscription) }
         model.check(Int64(messages) <= max(1, consumer.creditMessages), "\(who) was given more than its credit")
         subscription.consumers[place].creditMessages -= Int64(messages)
         subscription.consumers[place].creditBytes -= Int64(
@@ -335,6 +333,7 @@ extension DeliverySimulation: ShardOutput {
                 // Its attachment may have ended by itself.
                 checkRefusal(error, allows: [.notFound])
             }
+        case .lease(let number, let attachment): leased(number, attachment, token, result)
         case .describe(let number, let leased): described(number, leased, result)
         case .begin(let transaction): begun(transaction, result)
         case .stage(let transaction, let staged): self.staged(transaction, staged, result)

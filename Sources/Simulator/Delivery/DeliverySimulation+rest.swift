@@ -26,7 +26,7 @@ extension DeliverySimulation {
                 model.subscriptions[staged.subscription].entries[staged.message]?.isStaged = false
             }
         case .createTopic, .deleteTopic, .createSubscription, .deleteSubscription, .update, .pause, .seek, .settle,
-            .settleByAttachment, .describe, .adopt, .cancel, .look:
+            .settleByAttachment, .lease, .describe, .adopt, .cancel, .look:
             break
         }
     }
@@ -96,6 +96,7 @@ extension DeliverySimulation {
             for consumer in subscription.consumers where consumer.isDraining || random.percent(50) {
                 detach(consumer, from: subscription, shard)
             }
+            for other in subscription.others where random.percent(50) { detach(other, from: subscription, shard) }
         }
         called()
     }
@@ -143,6 +144,7 @@ extension DeliverySimulation {
             grant(index, of: subscription, messages: 1 << 30, bytes: 1 << 40, shard)
             acceptAll(of: subscription.consumers[index], subscription, shard)
         }
+        for other in subscription.others { acceptAll(of: other, subscription, shard) }
         if subscription.consumers.isEmpty {
             if let owner = subscription.ownerSession, !sessions.contains(owner) { return }
             attach(shard, to: subscription, byReceipt: random.percent(30), credit: (1 << 30, 1 << 40), isDraining: true)

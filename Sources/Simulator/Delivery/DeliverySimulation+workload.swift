@@ -27,7 +27,14 @@ extension DeliverySimulation {
         case 32..<35: pause()
         case 35..<37: seek()
         case 37..<57: attach(shard)
-        case 57..<60: detach(shard)
+        case 57..<59: detach(shard)
+        case 59..<60:
+            switch Int.random(in: 0..<4, using: &random) {
+            case 0: detach(shard)
+            case 1: retire(shard)
+            case 2: attachGetter(shard)
+            default: for _ in 0..<3 { lease() }
+            }
         case 60..<78: grant(shard)
         case 78..<105: settleByAttachment(shard)
         case 105..<120: settleByReceipt()
@@ -135,7 +142,7 @@ extension DeliverySimulation {
         sessions.removeAll { $0 == session }
         shard.closeSession(session)
         for subscription in model.subscriptions {
-            for consumer in subscription.consumers where consumer.session == session {
+            for consumer in subscription.consumers + subscription.others where consumer.session == session {
                 remove(consumer, from: subscription)
             }
             if subscription.ownerSession == session { subscription.isGone = true }
@@ -149,6 +156,7 @@ extension DeliverySimulation {
     /// The transient ones' consumers have other numbers in the engine; nothing of them is compared.
     func remove(_ consumer: ModelSubscription.Consumer, from subscription: ModelSubscription) {
         subscription.consumers.removeAll { $0.owner == consumer.owner && $0.attachment == consumer.attachment }
+        subscription.others.removeAll { $0.owner == consumer.owner && $0.attachment == consumer.attachment }
         model.detached(owner: consumer.isByReceipt ? 0 : consumer.owner, of: subscription)
     }
 

@@ -103,6 +103,7 @@ package final class DeliverySimulation: ShardHost {
             case seek(Int)
             case settle([Bool?])
             case settleByAttachment
+            case lease(Int, attachment: UInt32)
             case describe(Int, leased: UInt64?)
             case begin(Int)
             case stage(Int, [(held: Held, expected: Bool?)])
@@ -236,7 +237,10 @@ package final class DeliverySimulation: ShardHost {
         heldBefore = Array((held.reversed() + heldBefore).prefix(20))
         held = []
         toAccept = []
-        for subscription in model.subscriptions { subscription.consumers = [] }
+        for subscription in model.subscriptions {
+            subscription.consumers = []
+            subscription.others = []
+        }
     }
 
     override func closeSessions(_ shard: Shard) {

@@ -72,6 +72,12 @@ final class ModelSubscription {
         }
     }
 
+    struct Asked {
+        let token: UInt64
+        var left: Int
+        var count = 0
+    }
+
     struct Consumer {
         let session: UInt64
         let attachment: UInt32
@@ -81,6 +87,8 @@ final class ModelSubscription {
         var creditBytes: Int64
         /// Accepts whatever comes.
         var isDraining = false
+        /// What it asked for one by one, as far as it was not answered; nil for a consumer, or one that was.
+        var asked: [Asked]?
         var hasCredit: Bool { creditMessages > 0 && creditBytes > 0 }
     }
 
@@ -112,6 +120,8 @@ final class ModelSubscription {
     var entries: [Int: Entry] = [:]
     /// In the order in which they attached.
     var consumers: [Consumer] = []
+    /// Attachments that have messages, or may ask for some, and are no consumers.
+    var others: [Consumer] = []
     /// It is made by a session and ends with it.
     var ownerSession: UInt64?
     /// The message at a place, as far as it was shown.
@@ -136,6 +146,11 @@ final class ModelSubscription {
         self.policy = policy
         self.submitted = submitted
         mayHave(policy)
+    }
+
+    /// The consumer or other that is attached as this.
+    func attached(_ session: UInt64, _ attachment: UInt32) -> Consumer? {
+        (consumers + others).first { $0.session == session && $0.attachment == attachment }
     }
 
     var isUsable: Bool { isAnswered && !isEnding && !isGone }
