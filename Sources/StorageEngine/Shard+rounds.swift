@@ -103,7 +103,7 @@ extension Shard {
         } else {
             lazyDeadline = nil
         }
-        log.flush(writesNow: !unwritten.isEmpty)
+        log.flush(writesNow: !unwritten.isEmpty, now: now)
     }
 
     /// After a failed write or sync nothing more is stored, and what was on its way may or may not be.

@@ -290,7 +290,8 @@ extension Shard {
             return
         }
         let isDue = journalDeadline.map { now >= $0 } ?? false
-        guard !journalWaiters.isEmpty || isDue || journal.isFull || stateJournal.isFull || log.needsFlush else {
+        guard !journalWaiters.isEmpty || isDue || journal.isFull || stateJournal.isFull || log.isSyncDue(now: now)
+        else {
             return
         }
         do throws(CommitLog.AppendRefusal) {

@@ -286,6 +286,7 @@ package final class Shard {
             earliest = earliest.map { min($0, deadline) } ?? deadline
         }
         take(lazyDeadline)
+        take(log.gatheringDeadline)
         take(retryDeadline)
         if fetchDeadline != .never { take(fetchDeadline) }
         take(journalDeadline)

@@ -55,6 +55,7 @@ final class CommitLog {
     /// The end of the running sync.
     private var syncing: UInt64?
     private var syncToken: UInt64 = 0
+    private var gathering = SyncGathering()
 
     @exclusivity(unchecked) private var blocks: Deque<LogBlock> = []
     private var spare: [LogBlock] = []
@@ -232,16 +233,30 @@ final class CommitLog {
     /// Somebody waits until everything so far is durable.
     func wantDurable() { wanted = end }
 
-    /// Somebody waits for a sync that has not begun: the next flush begins it.
-    var needsFlush: Bool { failure == nil && syncing == nil && wanted > durable }
+    /// Somebody waits for a sync that has not begun, and not for more to come with it: the next flush begins it.
+    var needsFlush: Bool { failure == nil && syncing == nil && wanted > durable && gathering.deadline == nil }
+
+    /// When a sync that waits for more to come begins at the latest.
+    var gatheringDeadline: Timestamp? { failure == nil ? gathering.deadline : nil }
+
+    /// Whether somebody waits for a sync that begins now.
+    func isSyncDue(now: Timestamp) -> Bool {
+        guard failure == nil, syncing == nil else { return false }
+        gathering.syncEnded(at: now, waiting: end - durable)
+        return wanted > durable && !gathering.waits(for: end - durable, now: now)
+    }
 
     /// Hands to the device what has come together and asks for a sync where somebody waits for one.
-    /// - Parameter writesNow: write also where that could wait for the running sync.
-    func flush(writesNow: Bool) {
-        guard failure == nil, syncing == nil || writesNow else { return }
-        guard wanted > durable || writesNow else { return }
+    /// - Parameters:
+    ///   - writesNow: write also where that could wait for the next sync.
+    ///   - now: the sync may wait for more to come. Without it there is no time for that.
+    func flush(writesNow: Bool, now: Timestamp? = nil) {
+        guard failure == nil else { return }
+        let isSyncDue = now.map { self.isSyncDue(now: $0) } ?? (syncing == nil && wanted > durable)
+        guard isSyncDue || writesNow else { return }
         writeBlocks()
-        guard failure == nil, syncing == nil, wanted > durable else { return }
+        guard failure == nil, isSyncDue else { return }
+        gathering.syncBegan(at: now ?? .never, bytes: written - min(durable, written))
         syncing = written
         syncToken += 1
         device.sync(token: syncToken)
