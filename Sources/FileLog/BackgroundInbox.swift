@@ -7,6 +7,8 @@ enum BackgroundRequest: Sendable {
     /// An answer that is known already, given in the way of all others.
     case answer(DeviceEvent)
     case warmCache(SegmentFile, from: Int)
+    /// Zeros in front of the log, in a segment whose blocks were not written before.
+    case fill(SegmentFile, Range<Int>)
     case createSegment(UInt64, size: Int, isAhead: Bool)
     case removeSegment(UInt64, size: Int)
     case writeFile(String, [UInt8], token: UInt64)
@@ -83,7 +85,7 @@ struct BackgroundInbox {
                 answer(readFile(name, offset: offset, length: length, token: token))
             case .answer(let event):
                 answer(event)
-            case .warmCache, .createSegment, .removeSegment, .writeFile, .removeFile:
+            case .warmCache, .fill, .createSegment, .removeSegment, .writeFile, .removeFile:
                 later.append(request)
             }
         }

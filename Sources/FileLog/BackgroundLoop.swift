@@ -29,6 +29,13 @@ struct BackgroundLoop: Sendable {
             preconditionFailure("reads and answers are served as they arrive")
         case .warmCache(let segment, let offset):
             segment.file.warmCache(from: offset, length: segment.size - offset)
+        case .fill(let segment, let range):
+            // Only for speed: where it fails, syncs stay as slow as they are.
+            guard !hasFailed.value.load(ordering: .acquiring) else { return }
+            try? maker.fill(segment, range) {
+                inbox.serveReads()
+                return !requests.isEnding
+            }
         case .createSegment(let number, let size, let isAhead):
             createSegment(number, size: size, isAhead: isAhead, &inbox, &maker)
         case .removeSegment(let number, let size):

@@ -137,6 +137,7 @@ package final class FileDevice: LogDevice {
             switch try file.write(bytes, at: offset) {
             case .nothing: break
             case .warmCache(let start): background.put(.warmCache(file, from: start))
+            case .fill(let range): background.put(.fill(file, range))
             }
         } catch {
             throw error.deviceError
@@ -152,9 +153,9 @@ package final class FileDevice: LogDevice {
 
     package func sync(token: UInt64) {
         var request = SyncRequest(token: token, file: dirty.popLast())
-        request.file?.isDirty.store(false, ordering: .relaxed)
+        request.file?.noteSync()
         if !dirty.isEmpty {
-            for file in dirty { file.isDirty.store(false, ordering: .relaxed) }
+            for file in dirty { file.noteSync() }
             request.others = dirty
             dirty.removeAll()
         }

@@ -273,6 +273,31 @@ extension FileDeviceTests {
         #expect(events.dropLast().last?.readySegment == 2)
     }
 
+    @Test("zeros that are written in front of the log never come over it")
+    func zerosInFront() throws {
+        let size = 40 << 20
+        let device = try open()
+        device.createSegment(1, size: size, isAhead: false)
+        #expect(answers.next().readySegment == 1)
+        // Zeros are for logs that are synced often.
+        for token in 0..<200 as Range<UInt64> {
+            try Self.pattern[..<1].withUnsafeBytes { try device.write($0, segment: 1, offset: 0) }
+            device.sync(token: token)
+        }
+        #expect(answers.take(200).count == 200)
+        // Faster than zeros can be written, so that the two meet.
+        for start in stride(from: 0, to: size, by: 50_000) {
+            let count = min(50_000, size - start)
+            try Self.pattern[..<count].withUnsafeBytes { try device.write($0, segment: 1, offset: start) }
+        }
+        device.sync(token: 200)
+        #expect(answers.next().syncedToken == 200)
+        for start in stride(from: 0, to: size, by: 50_000) {
+            let count = min(50_000, size - start)
+            #expect(try device.bytes(of: 1, offset: start, length: count) == Array(Self.pattern[..<count]))
+        }
+    }
+
     @Test("a directory that cannot be used is refused with its path and the reason")
     func unusableDirectory() throws {
         directory.write("a file", to: "shard")

@@ -59,23 +59,42 @@ struct SegmentMaker: ~Copyable {
         let final = SegmentNames.path(of: number, in: path)
         currentSize = size
         let temporary = final + SegmentNames.newSuffix
+        var isBlank = false
         do throws(SystemError) {
             if let spare = takeSpare(size: size) {
                 try FileSystem.rename(spare, to: final)
             } else {
                 let file = try SystemFile.open(temporary, O_RDWR | O_CREAT | O_TRUNC)
                 let isReserved = try reserve(file, size: size)
-                if isAhead || !isReserved { try fillWithZeros(file, size: size, betweenPieces: betweenPieces) }
+                isBlank = !isAhead && isReserved
+                if !isBlank { try fillWithZeros(file, size: size, betweenPieces: betweenPieces) }
                 try file.sync()
                 try FileSystem.rename(temporary, to: final)
             }
             try directory.sync()
             let file = try SystemFile.open(final, O_RDWR)
-            return SegmentFile(number: number, size: size, file: file, frontier: 0)
+            return SegmentFile(number: number, size: size, file: file, frontier: 0, isBlank: isBlank)
         } catch {
             try? FileSystem.remove(temporary)
             try? FileSystem.remove(final)
             throw error
+        }
+    }
+
+    /// Fills a part of a segment that is in use with zeros, in front of the log.
+    /// - Parameter goesOn: called between pieces; false where there is no time for more.
+    func fill(_ segment: SegmentFile, _ range: Range<Int>, goesOn: () -> Bool) throws(SystemError) {
+        // In the page cache they would be a part of the log's next sync.
+        guard let direct = SystemFile.openDirect(segment.file.path) else { return }
+        let zeros = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: SegmentFile.zeroPieceBytes,
+            alignment: SegmentFile.blockBytes
+        )
+        defer { zeros.deallocate() }
+        zeros.initializeMemory(as: UInt8.self, repeating: 0)
+        for start in stride(from: range.lowerBound, to: range.upperBound, by: zeros.count) {
+            guard try segment.fillPiece(at: start, with: UnsafeRawBufferPointer(zeros), through: direct), goesOn()
+            else { return }
         }
     }
 

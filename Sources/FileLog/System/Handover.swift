@@ -47,6 +47,13 @@ final class Handover<Element: Sendable>: @unchecked Sendable {
         pthread_cond_broadcast(arrival)
     }
 
+    /// Nothing more comes, and the taker is waited for.
+    var isEnding: Bool {
+        pthread_mutex_lock(lock)
+        defer { pthread_mutex_unlock(lock) }
+        return isClosed
+    }
+
     /// Waits for elements and takes all of them.
     /// - Parameter batch: an empty array, whose memory is used for what arrives next.
     /// - Returns: false at the end: it is closed, and nothing is left.
