@@ -38,6 +38,11 @@ struct InboundExchanges: Sendable {
     /// PUBREL arrived.
     mutating func released(_ identifier: UInt16) { table.setPhase(identifier, .released) }
 
+    /// PUBREL arrived, and PUBCOMP leaves; false, with nothing changed, where PUBREC has not been sent.
+    mutating func releaseAndComplete(_ identifier: UInt16) -> Bool {
+        table.removePlain(identifier, in: .received)
+    }
+
     /// PUBCOMP leaves.
     mutating func complete(_ identifier: UInt16) { table.remove(identifier) }
 

@@ -140,6 +140,55 @@ extension MQTTConnectionStateMachine {
         }
     }
 
+    /// Takes acknowledgements that follow each other at the beginning of `bytes`, of four bytes each, as long as nobody
+    /// needs to know of them: messages without a token, and QoS 2 of sessions that are not stored. What comes then goes
+    /// the usual way.
+    ///
+    /// - Returns: how many there were, and how many of them were answered.
+    package mutating func receivedPlainAcknowledgements(
+        _ bytes: UnsafeRawBufferPointer,
+        nowMilliseconds: Int64,
+        output: inout ByteBuffer
+    ) -> (taken: Int, answered: Int) {
+        guard phase == .connected else { return (0, 0) }
+        let atOnce = 64
+        var taken = 0
+        var answered = 0
+        var goesOn = true
+        while goesOn, (taken &+ 1) &* 4 <= bytes.count {
+            let end = min(bytes.count / 4, taken &+ atOnce)
+            output.writeWithUnsafeMutableBytes(minimumWritableBytes: 4 &* atOnce) { memory in
+                var cursor = OutputCursor(memory)
+                while taken < end {
+                    let packet = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: taken &* 4, as: UInt32.self))
+                    let identifier = UInt16(truncatingIfNeeded: packet)
+                    let isTaken: Bool
+                    switch packet >> 16 {
+                    case 0x4002: isTaken = window.closePlain(identifier, in: .published)
+                    case 0x5002:
+                        isTaken =
+                            !isSessionStored && window.advance(identifier, from: .publishedExactlyOnce, to: .released)
+                        if isTaken { cursor.write(0x6202_0000 | UInt32(identifier)) }
+                    case 0x6202:
+                        isTaken = !isSessionStored && exchanges.releaseAndComplete(identifier)
+                        if isTaken { cursor.write(0x7002_0000 | UInt32(identifier)) }
+                    case 0x7002: isTaken = window.closePlain(identifier, in: .released)
+                    default: isTaken = false
+                    }
+                    guard isTaken else {
+                        goesOn = false
+                        break
+                    }
+                    taken &+= 1
+                }
+                answered &+= cursor.position / 4
+                return cursor.position
+            }
+        }
+        if taken > 0 { lastPacketMilliseconds = nowMilliseconds }
+        return (taken, answered)
+    }
+
     private mutating func receivedAcknowledgement(
         _ header: PacketHeader,
         _ bytes: UnsafeRawBufferPointer,

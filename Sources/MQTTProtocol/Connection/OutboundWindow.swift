@@ -49,6 +49,19 @@ struct OutboundWindow: Sendable {
     /// - Returns: its token, or nil when no message with this identifier is open.
     mutating func close(_ identifier: UInt16) -> UInt64? { table.remove(identifier)?.token }
 
+    /// Goes on with a QoS 2 message, or closes one without a token: false, with nothing changed, where that is not where
+    /// it is.
+    mutating func advance(
+        _ identifier: UInt16,
+        from phase: PacketIdentifierTable.Phase,
+        to next: PacketIdentifierTable.Phase
+    ) -> Bool {
+        table.advance(identifier, from: phase, to: next)
+    }
+    mutating func closePlain(_ identifier: UInt16, in phase: PacketIdentifierTable.Phase) -> Bool {
+        table.removePlain(identifier, in: phase)
+    }
+
     func entry(_ identifier: UInt16) -> PacketIdentifierTable.Entry? { table[identifier] }
     mutating func setPhase(_ identifier: UInt16, _ phase: PacketIdentifierTable.Phase) {
         table.setPhase(identifier, phase)

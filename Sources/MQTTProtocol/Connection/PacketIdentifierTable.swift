@@ -69,9 +69,30 @@ struct PacketIdentifierTable: Sendable {
         if let place = place(identifier) { slots[place].phase = phase }
     }
 
+    /// Goes on with an exchange that is in a phase.
+    /// - Returns: false, with nothing changed, where there is none.
+    mutating func advance(_ identifier: UInt16, from phase: Phase, to next: Phase) -> Bool {
+        guard let place = place(identifier), slots[place].phase == phase else { return false }
+        slots[place].phase = next
+        return true
+    }
+
+    /// Removes an exchange that is in a phase, and has no token.
+    /// - Returns: false, with nothing changed, where there is none.
+    mutating func removePlain(_ identifier: UInt16, in phase: Phase) -> Bool {
+        guard let place = place(identifier), slots[place].phase == phase, slots[place].token == 0 else { return false }
+        remove(identifier, at: place)
+        return true
+    }
+
     @discardableResult
     mutating func remove(_ identifier: UInt16) -> Entry? {
-        guard var hole = place(identifier) else { return nil }
+        place(identifier).map { remove(identifier, at: $0) }
+    }
+
+    @discardableResult
+    private mutating func remove(_ identifier: UInt16, at start: Int) -> Entry {
+        var hole = start
         let entry = slots[hole]
         slots[hole] = Self.free
         count &-= 1

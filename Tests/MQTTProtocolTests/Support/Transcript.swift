@@ -17,6 +17,7 @@ struct Transcript {
     static func connected(
         _ version: ProtocolVersion,
         options: MQTTServerOptions = MQTTServerOptions(),
+        isStored: Bool = false,
         configure: (inout ConnectPacket) -> Void = { _ in }
     ) -> Transcript {
         var transcript = Transcript(options)
@@ -27,7 +28,9 @@ struct Transcript {
             Issue.record("CONNECT was not accepted: \(action)")
             return transcript
         }
-        #expect(transcript.accepts() == nil)
+        var acceptance = ConnectAcceptance()
+        acceptance.isSessionStored = isStored
+        #expect(transcript.accepts(acceptance) == nil)
         _ = transcript.sent()
         return transcript
     }
