@@ -113,7 +113,13 @@ extension MQTTConnectionHandler {
                 opening?.filters.append((id, subscription))
             case (.received, let number)?:
                 opening?.acceptance.receivedIdentifiers.append(UInt16(truncatingIfNeeded: number))
-            case (.confirmed, let sequence)?: opening?.confirmed.append(sequence)
+            case (.confirmed, let sequence)?:
+                // A crash may have come between its settlement and this.
+                guard sequence >= description.lanes.first?.acknowledged ?? 0 else {
+                    inbox?.changes.remove(entry.key)
+                    continue
+                }
+                opening?.confirmed.append(sequence)
             case (.retained, let first)?:
                 let count = entry.value.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
                 let done = description.lanes.first?.acknowledged ?? 0

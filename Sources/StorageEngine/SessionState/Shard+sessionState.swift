@@ -40,14 +40,24 @@ extension Shard {
         subscription.apply(change)
         guard subscription.isLogged else { return }
         stateJournal.append(change, to: subscription.id)
+        subscription.stateGeneration = stateJournal.generation
         if journalDeadline == nil { journalDeadline = clock.advanced(byMicroseconds: options.lazySyncMicroseconds) }
     }
 
+    /// What a crash could take back is not answered: steps of exchanges follow from it.
     func getState(_ name: String, _ tenant: TenantID, _ session: UInt64, _ token: UInt64) throws(Refusal) {
         let subscription = try subscription(named: name, tenant)
         let entries = subscription.sessionState.map { StateEntry(key: $0.key, value: $0.value) }
             .sorted { $0.key < $1.key }
-        answer(session, token, .state(describe(subscription), entries))
+        let reply = StorageReply.state(describe(subscription), entries)
+        if !stateJournal.isEmpty, subscription.stateGeneration == stateJournal.generation {
+            // It has changed in this round, or in one that found no room in the log.
+            journalWaiters.append(Reply(session: session, token: token, kind: .request(.success(reply))))
+        } else if log.durable < log.end, subscription.isLogged {
+            answerDurably(session, token, reply)
+        } else {
+            answer(session, token, reply)
+        }
     }
 
     /// The values under one number, of all subscriptions that have one.

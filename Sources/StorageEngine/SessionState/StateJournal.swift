@@ -26,6 +26,9 @@ struct StateJournal {
     private var full: [[UInt8]] = []
     private var bytes: [UInt8] = []
 
+    /// Counts how often everything was written.
+    private(set) var generation: UInt32 = 0
+
     init(recordBytes: Int = .max) { self.recordBytes = recordBytes }
 
     var isEmpty: Bool { full.isEmpty && bytes.isEmpty }
@@ -45,6 +48,7 @@ struct StateJournal {
     /// The next record was written.
     mutating func written() {
         if full.isEmpty { bytes.removeAll(keepingCapacity: true) } else { full.removeFirst() }
+        if isEmpty { generation &+= 1 }
     }
 
     static func encode(_ changes: StateChanges) -> [UInt8] {

@@ -39,6 +39,8 @@ final class Subscription: ReaderOwner {
     var nextBinding: UInt32 = 0
     /// What is kept for its user, by the user's numbers.
     var sessionState: [UInt64: [UInt8]] = [:]
+    /// Which gathering of changes has the last one of that.
+    var stateGeneration = UInt32.max
     /// Those that it is counted with.
     var family: FamilyCount?
     /// When it was last without consumers; for inboxes that expire.

@@ -9,12 +9,13 @@ struct SimCommand: ParsableCommand {
         case all
         case delivery
         case redrive
+        case sessions
         case streams
         case damage
         case crashPoints = "crash-points"
 
         /// What is run for each seed, one after the other.
-        var parts: [Mode] { self == .all ? [.delivery, .redrive, .streams, .damage, .crashPoints] : [self] }
+        var parts: [Mode] { self == .all ? [.delivery, .redrive, .sessions, .streams, .damage, .crashPoints] : [self] }
     }
 
     static let configuration = CommandConfiguration(
@@ -43,7 +44,7 @@ struct SimCommand: ParsableCommand {
     )
     var crashSteps = 8
 
-    @Option(help: "all, delivery, redrive, streams, damage or crash-points.")
+    @Option(help: "all, delivery, redrive, sessions, streams, damage or crash-points.")
     var mode = Mode.delivery
 
     @Flag(help: "Go on with further seeds until one fails.")
@@ -126,6 +127,10 @@ struct SimCommand: ParsableCommand {
             var options = RedriveSimulation.Options()
             options.traceLines = trace
             _ = try RedriveSimulation(seed: seed, options: options).run(steps: steps)
+        case .sessions:
+            var options = SessionSimulation.Options()
+            options.traceLines = trace
+            _ = try SessionSimulation(seed: seed, options: options).run(steps: steps)
         case .crashPoints:
             _ = try CrashPoints(seed: seed).run(steps: steps)
             _ = try DeliveryCrashPoints(seed: seed).run(steps: steps)
