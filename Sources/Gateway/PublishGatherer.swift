@@ -115,6 +115,16 @@ package final class PublishGatherer {
         return addBehind(record, to: target, session: session, owner)
     }
 
+    /// Adds one message where the last one went; nil where it belongs elsewhere, or there is no room: then `add` takes it.
+    package func addToLast(_ record: RecordFields, to partition: PartitionID, owner: UInt64) -> UInt64? {
+        let target = Target(partition: partition, isAtMostOnce: record.deliveryClass.rawValue == Self.atMostOnce)
+        guard let last, last.target.isEqual(target), last.builder.recordCount < Limits.recordsPerBatch,
+            last.builder.byteCount + BatchBuilder.sizeBound(record) <= batchLimit
+        else { return nil }
+        last.append(record, owner)
+        return last.token
+    }
+
     private static let atMostOnce = DeliveryClass.atMostOnce.rawValue
 
     /// Adds a message to another batch than the last one went to.

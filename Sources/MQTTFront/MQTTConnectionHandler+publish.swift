@@ -89,6 +89,11 @@ extension MQTTConnectionHandler {
             record.hasAbsoluteName = address.isAbsolute
             let appends = appends
             let owner = session.number
+            let isExactlyOnceAlone = inbox != nil
+            // Tickets of messages that follow each other in one append.
+            var token: UInt64 = 0
+            var tickets: Range<UInt64> = 0..<0
+            defer { if !tickets.isEmpty { appends.wait(self, tickets, token) } }
             while position < bytes.count {
                 let rest = bytes.slice(position..<bytes.count)
                 guard let publish = machine.receivedPlainPublish(rest, topic: name, nowMilliseconds: now) else {
@@ -100,13 +105,22 @@ extension MQTTConnectionHandler {
                 record.body = rest.slice(publish.payloadRange)
                 record.deliveryClass = publish.qos.deliveryClass
                 record.isRetained = publish.isRetained
-                if publish.qos == .atMostOnce {
-                    _ = appends.add(record, to: partition, of: owner)
+                if isExactlyOnceAlone, publish.qos == .exactlyOnce {
+                    answers &+= 1
+                    let token = append(record, to: partition, session)
+                    note(publish.ticket, publish.qos, publish.packetIdentifier, token)
                     continue
                 }
+                let added = appends.add(record, to: partition, of: owner)
+                if publish.qos == .atMostOnce { continue }
                 answers &+= 1
-                let token = append(record, to: partition, session)
-                note(publish.ticket, publish.qos, publish.packetIdentifier, token)
+                if added == token, publish.ticket == tickets.upperBound {
+                    tickets = tickets.lowerBound..<tickets.upperBound &+ 1
+                } else {
+                    if !tickets.isEmpty { appends.wait(self, tickets, token) }
+                    token = added
+                    tickets = publish.ticket..<publish.ticket &+ 1
+                }
             }
         }
     }
@@ -122,7 +136,7 @@ extension MQTTConnectionHandler {
 
     /// A message is in the append with this token.
     private func note(_ ticket: UInt64, _ qos: QoS, _ packetIdentifier: UInt16, _ token: UInt64) {
-        guard isAlone(qos.deliveryClass), let inbox else { return appends.wait(self, ticket, token) }
+        guard isAlone(qos.deliveryClass), let inbox else { return appends.wait(self, ticket..<ticket + 1, token) }
         front.gatherer.put(SessionKey.received(packetIdentifier), of: inbox.id, with: token)
         if let last = stored.last, last.token == token, last.tickets.upperBound == ticket {
             stored[stored.count - 1].tickets = last.tickets.lowerBound..<ticket + 1

@@ -41,7 +41,12 @@ final class TickAppends: StorageSessionDelegate {
 
     /// Adds one message of the session with this number.
     /// - Returns: the token of its append.
+    @inline(__always)
     func add(_ record: RecordFields, to partition: PartitionID, of owner: UInt64) -> UInt64 {
+        gatherer.addToLast(record, to: partition, owner: owner) ?? addBehind(record, to: partition, of: owner)
+    }
+
+    private func addBehind(_ record: RecordFields, to partition: PartitionID, of owner: UInt64) -> UInt64 {
         gatherer.add(record, to: partition, session: session ?? open(), owner: owner)
     }
 
@@ -51,18 +56,17 @@ final class TickAppends: StorageSessionDelegate {
         return opened
     }
 
-    /// A connection waits for the message that it has added last.
-    @inline(__always)
-    func wait(_ handler: MQTTConnectionHandler, _ ticket: UInt64, _ token: UInt64) {
-        if token == lastToken, ticket == lastNext, lastHandler === handler {
-            lastNext += 1
+    /// A connection waits for messages that it has added last.
+    func wait(_ handler: MQTTConnectionHandler, _ tickets: Range<UInt64>, _ token: UInt64) {
+        if token == lastToken, tickets.lowerBound == lastNext, lastHandler === handler {
+            lastNext = tickets.upperBound
             return
         }
         closeLast()
         lastHandler = handler
         lastToken = token
-        lastFirst = ticket
-        lastNext = ticket + 1
+        lastFirst = tickets.lowerBound
+        lastNext = tickets.upperBound
     }
 
     private func closeLast() {
