@@ -118,8 +118,10 @@ extension MQTTConnectionHandler {
 
     /// Messages that came from a group are done: it may send as many more.
     func returnCredit(_ filter: UInt32, messages: Int = 1) {
-        guard messages > 0, let attachment = filters[filter]?.attachment, sources[attachment] != nil else { return }
-        sources[attachment]?.unreturned += messages
+        guard messages > 0, let attachment = filters[filter]?.attachment, let source = sources[attachment] else {
+            return
+        }
+        source.unreturned += messages
         hasSettled = true
     }
 }

@@ -45,7 +45,24 @@ extension MQTTConnectionHandler {
                 front.counters.publishesDropped &+= UInt64(range.count)
                 return
             }
-            if qos == .atMostOnce || waiting.isEmpty {
+            if qos == .atMostOnce || waiting.isEmpty, run.isAlone {
+                var output = takeOutput()
+                next += front.withName(of: first, run.topicName) { name in
+                    machine.send(
+                        range.count,
+                        qos: qos,
+                        isRetained: isRetained,
+                        topic: name,
+                        output: &output
+                    ) { _ in
+                        (DeliveryToken.unleased.rawValue, 0)
+                    } payload: {
+                        run.records[range.lowerBound &+ $0].body
+                    }
+                }
+                putOutput(output)
+                countSent(run, range.lowerBound..<next)
+            } else if qos == .atMostOnce || waiting.isEmpty {
                 let place = front.encodings.place(version, qos, isRetained: isRetained)
                 if front.encodes(run, range, version: version, qos: qos, isRetained: isRetained, at: place) {
                     var output = takeOutput()
@@ -55,9 +72,7 @@ extension MQTTConnectionHandler {
                         output: &output
                     )
                     putOutput(output)
-                    var payloadBytes = 0
-                    for index in range.lowerBound..<next { payloadBytes &+= run.records[index].body.count }
-                    front.counters.sent(messages: next - range.lowerBound, payloadBytes: payloadBytes)
+                    countSent(run, range.lowerBound..<next)
                 }
             }
         }
@@ -65,6 +80,13 @@ extension MQTTConnectionHandler {
             messageRouted(run[next])
             next += 1
         }
+    }
+
+    @inline(__always)
+    private func countSent(_ run: RoutedRun, _ range: Range<Int>) {
+        var payloadBytes = 0
+        for index in range { payloadBytes &+= run.records[index].body.count }
+        front.counters.sent(messages: range.count, payloadBytes: payloadBytes)
     }
 
     /// What the filters that match a message come to; nil where it does not come this way.

@@ -21,7 +21,7 @@ extension MQTTConnectionHandler {
     /// Attaches a consumer with as much credit as the client's window has room.
     /// - Parameter used: messages of it that the client has not finished.
     func attach(to name: String, as attachment: UInt32, used: Int = 0) {
-        sources[attachment] = LeasedSource(messages: used)
+        sources[attachment] = LeasedSource(attachment: attachment, messages: used)
         let request = AttachRequest(
             source: .consumer(of: name, .attachment),
             creditMessages: UInt64(max(0, machine.deliveryLimit - used)),
@@ -37,11 +37,14 @@ extension MQTTConnectionHandler {
         let messages = delivery.ranges.reduce(0) { $0 + Int($1.last - $1.first) + 1 }
         // As the credit counts them.
         let bytes = max(1, delivery.batch.byteCount * messages / max(1, delivery.batch.recordCount))
-        sources[delivery.attachment]?.messages += messages
-        sources[delivery.attachment]?.bytes += bytes
+        guard let source = source(delivery.attachment) else { return }
+        source.messages += messages
+        source.bytes += bytes
         let topicName = session.topics.name(of: delivery.partition.topic)
         var range = 0
         var cursor = delivery.batch.records
+        var run = front.takeRun()
+        defer { front.putRun(run) }
         while range < delivery.ranges.count, let record = cursor.next() {
             let index = UInt32(cursor.index - 1)
             guard index >= delivery.ranges[range].first else { continue }
@@ -51,6 +54,15 @@ extension MQTTConnectionHandler {
                 sequence: lease.firstSequence + UInt64(index - first.first),
                 isAgain: lease.attempt > 1
             )
+            if goesWithOthers(record, leased) {
+                if !run.continues(with: record, at: leased.sequence) {
+                    topicName.withUnsafeBytes { send(&run, $0) }
+                    run.begin(at: leased.sequence)
+                }
+                run.records.append(record)
+                continue
+            }
+            topicName.withUnsafeBytes { send(&run, $0) }
             guard !topicName.isEmpty || record.hasAbsoluteName else {
                 // What its topic was is damaged, and its name with it.
                 settle(leased)
@@ -59,6 +71,55 @@ extension MQTTConnectionHandler {
             topicName.withUnsafeBytes { topicName in
                 front.withName(of: record, topicName) { deliver(record, $0, leased) }
             }
+        }
+        topicName.withUnsafeBytes { send(&run, $0) }
+    }
+
+    /// Whether a message of the session's inbox is like most of them, so that it can be sent with others.
+    private func goesWithOthers(_ record: RecordView, _ leased: Leased) -> Bool {
+        guard leased.attachment == SessionInbox.attachment, let inbox, !leased.isAgain else { return false }
+        return record.properties.isEmpty && record.hasAbsoluteName && record.deliveryClass != .atMostOnce
+            && !usesTopicAliases && !filters.hasNoLocal && inbox.hasOnlyPlain
+    }
+
+    /// Sends messages that follow each other in the inbox, have one name and differ only in their payloads; those for which
+    /// that cannot be done together, one by one.
+    private func send(_ run: inout LeasedRun, _ topicName: UnsafeRawBufferPointer) {
+        guard let first = run.records.first, let name = first.routingKey else { return }
+        defer { run.records.removeAll(keepingCapacity: true) }
+        var next = 0
+        if waiting.isEmpty, let match = filters.match(name, isOwn: false), match.identifiers.isEmpty,
+            match.qos != .atMostOnce
+        {
+            let qos = min(match.qos, first.qos)
+            var output = takeOutput()
+            next = machine.send(
+                run.records.count,
+                qos: qos,
+                isRetained: first.isRetained && match.retainsAsPublished,
+                topic: name,
+                output: &output
+            ) { index in
+                let sequence = run.first + UInt64(index)
+                let token = DeliveryToken(
+                    attachment: SessionInbox.attachment,
+                    sequence: sequence,
+                    isExactlyOnce: qos == .exactlyOnce
+                )
+                return (token.rawValue, SessionInbox.identifier(of: sequence))
+            } payload: {
+                run.records[$0].body
+            }
+            putOutput(output)
+            var payloadBytes = 0
+            for record in run.records[..<next] { payloadBytes &+= record.body.count }
+            front.counters.sent(messages: next, payloadBytes: payloadBytes)
+        }
+        while next < run.records.count, isConnected {
+            let sequence = run.first + UInt64(next)
+            let leased = Leased(attachment: SessionInbox.attachment, sequence: sequence, isAgain: false)
+            deliver(run.records[next], name, leased)
+            next += 1
         }
     }
 
@@ -162,7 +223,7 @@ extension MQTTConnectionHandler {
     }
 
     private func finish(_ sequence: UInt64, of inbox: SessionInbox) {
-        inbox.resumed[sequence] = nil
+        if !inbox.resumed.isEmpty { inbox.resumed[sequence] = nil }
         settle(SessionInbox.attachment, sequence)
         inbox.changes.remove(SessionKey.confirmed(sequence))
     }
@@ -185,7 +246,7 @@ extension MQTTConnectionHandler {
     }
 
     private func settle(_ attachment: UInt32, _ sequence: UInt64) {
-        guard var source = sources[attachment] else { return }
+        guard let source = source(attachment) else { return }
         if attachment == SessionInbox.attachment, let inbox {
             if !inbox.shared.isEmpty, let filter = inbox.shared[sequence] { returnCredit(filter) }
             inbox.finished(sequence)
@@ -199,7 +260,6 @@ extension MQTTConnectionHandler {
         }
         source.settled += 1
         source.unreturned += 1
-        sources[attachment] = source
         hasSettled = true
     }
 
@@ -219,7 +279,6 @@ extension MQTTConnectionHandler {
         if hasSettled {
             hasSettled = false
             for (attachment, source) in sources where source.unreturned > 0 {
-                var source = source
                 if source.settled > 0 { handOver(source, attachment) }
                 let messages = min(source.unreturned, source.messages)
                 let bytes = messages == source.messages ? source.bytes : source.bytes * messages / source.messages
@@ -228,7 +287,6 @@ extension MQTTConnectionHandler {
                 source.bytes -= bytes
                 source.settled = 0
                 source.unreturned = 0
-                sources[attachment] = source
             }
         }
         guard let inbox, !inbox.changes.changes.isEmpty || !inbox.transitions.isEmpty else { return }

@@ -84,7 +84,10 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     @exclusivity(unchecked)
     var inbox: SessionInbox?
     /// Where messages are leased from, by attachment.
-    var sources: [UInt32: LeasedSource] = [:]
+    var sources: [UInt32: LeasedSource] = [:] { didSet { lastSource = nil } }
+    /// The one that was used last: mostly there is only one.
+    @exclusivity(unchecked)
+    private var lastSource: LeasedSource?
     var hasSettled = false
     /// The groups that it is a member of, by attachment.
     var groupIDs: [UInt32: SubscriptionID] = [:]
@@ -100,6 +103,12 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     var isScanning = false
     /// New filters for values of the server's own, which are sent behind the SUBACK.
     var systemScans: [Subscription] = []
+
+    func source(_ attachment: UInt32) -> LeasedSource? {
+        if let lastSource, lastSource.attachment == attachment { return lastSource }
+        lastSource = sources[attachment]
+        return lastSource
+    }
 
     init(front: MQTTFront) {
         self.front = front
@@ -310,12 +319,22 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
                 if position == bytes.count { break }
             }
             let rest = bytes.slice(position..<bytes.count)
+            let plain = machine.receivedPlainAcknowledgements(rest, nowMilliseconds: now, output: &output)
+            if plain.taken > 0 {
+                packets &+= UInt64(plain.taken)
+                answers &+= UInt64(plain.answered)
+                position += 4 * plain.taken
+                if !waiting.isEmpty { sendWaiting(output: &output) }
+                continue
+            }
             if let decision = machine.receivedShortAcknowledgement(rest, nowMilliseconds: now, output: &output) {
                 if case .close(let end) = decision {
                     close(end, output: &output)
                     return bytes.count
                 }
                 perform(decision, output: &output)
+                packets &+= 1
+                if rest[0] == 0x50 || rest[0] == 0x62 { answers &+= 1 }
                 position += 4
                 continue
             }

@@ -15,6 +15,7 @@ package final class MQTTFront {
     /// Gathers what one connection's read brings and goes by itself; each flushes before the next has its turn.
     let gatherer = PublishGatherer()
     /// Gather what all connections of a tenant bring.
+    @exclusivity(unchecked)
     private var tickAppends: [TickAppends] = []
     /// Encodes properties of inbound messages, and property sections of outbound ones.
     @exclusivity(unchecked)
@@ -25,6 +26,9 @@ package final class MQTTFront {
     var nameScratch: [UInt8] = []
     @exclusivity(unchecked)
     var addresses = AddressCache()
+    /// Taken while it is in use.
+    @exclusivity(unchecked)
+    private var run = LeasedRun()
     /// The message that is being sent to several clients.
     @exclusivity(unchecked)
     var encodings = SharedEncodings()
@@ -217,6 +221,13 @@ package final class MQTTFront {
         due.removeAll(keepingCapacity: true)
         for handler in handlers { handler.writeDue() }
     }
+
+    func takeRun() -> LeasedRun {
+        defer { run = LeasedRun() }
+        return run
+    }
+
+    func putRun(_ taken: LeasedRun) { run = taken }
 
     func takeBuffer() -> ByteBuffer {
         guard var buffer = spareBuffers.popLast() else { return ByteBufferAllocator().buffer(capacity: 1_024) }

@@ -51,6 +51,9 @@ final class SessionInbox {
         changes.put(SessionKey.retained(range.lowerBound), withUnsafeBytes(of: count.littleEndian) { Array($0) })
     }
 
+    /// Nothing is known of any message in it that another one does not have.
+    var hasOnlyPlain: Bool { resumed.isEmpty && retained.isEmpty && identifiers.isEmpty && shared.isEmpty }
+
     struct Resumed {
         var isLeased = false
         var isFinished = false
@@ -126,9 +129,10 @@ struct DeliveryToken {
 }
 
 /// A consumer of leased messages: the session's own inbox, or a group.
-struct LeasedSource {
+final class LeasedSource {
+    let attachment: UInt32
     /// Messages that are leased and not settled, and about their bytes: given back as credit.
-    var messages = 0
+    var messages: Int
     var bytes = 0
     /// Of settlements that are not handed over yet, a run of sequences.
     var first: UInt64 = 0
@@ -136,4 +140,28 @@ struct LeasedSource {
     var settled = 0
     /// Messages that are settled and whose credit was not given back.
     var unreturned = 0
+
+    init(attachment: UInt32, messages: Int) {
+        self.attachment = attachment
+        self.messages = messages
+    }
+}
+
+/// Messages of an inbox that follow each other and differ only in their payloads.
+struct LeasedRun {
+    var records: [RecordView] = []
+    /// The sequence of the first.
+    private(set) var first: UInt64 = 0
+
+    /// What is sent at a time.
+    private static let limit = 256
+
+    mutating func begin(at sequence: UInt64) { first = sequence }
+
+    func continues(with record: RecordView, at sequence: UInt64) -> Bool {
+        guard let before = records.last, records.count < Self.limit, sequence == first + UInt64(records.count),
+            before.flags == record.flags, let left = before.routingKey, let right = record.routingKey
+        else { return false }
+        return bytesEqual(left, right)
+    }
 }

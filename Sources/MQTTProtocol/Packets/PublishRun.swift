@@ -31,36 +31,28 @@ package struct PublishRun: Sendable {
     ) -> Bool {
         clear()
         self.qos = qos
-        guard topic.count <= Int(UInt16.max) else { return false }
-        let first = PacketType.publish.rawValue << 4 | qos.rawValue << 1 | (isRetained ? 0b0001 : 0)
-        // The length of the name, the packet identifier, and of 5.0 the length of no properties.
-        let head = 2 + topic.count + (qos == .atMostOnce ? 0 : 2) + (version.hasProperties ? 1 : 0)
+        let head = PlainHead(version: version, qos: qos, isRetained: isRetained, topic: topic)
+        guard let sizes = head.sizes(messages, payload: payload) else { return false }
+        largest = sizes.largest
+        var packets = packets
+        self.packets = []
         packets.reserveCapacity(messages)
-        for index in 0..<messages {
-            let body = payload(index)
-            guard let length = UInt32(exactly: head + body.count), length <= VariableByteInteger.maximum else {
-                clear()
-                return false
+        bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: sizes.total) { output in
+            var cursor = OutputCursor(output)
+            for index in 0..<messages {
+                let start = cursor.position
+                let identifier = head.write(payload(index), identifier: 0, &cursor)
+                packets.append(
+                    EncodedPublish(
+                        start: start,
+                        packetSize: cursor.position &- start,
+                        packetIdentifierOffset: identifier &- start
+                    )
+                )
             }
-            let size = 1 + VariableByteInteger.size(length) + Int(length)
-            var packet = EncodedPublish(start: byteCount, packetSize: size, packetIdentifierOffset: 0)
-            bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: size) { output in
-                var cursor = OutputCursor(output)
-                cursor.write(first)
-                cursor.writeVariableByteInteger(length)
-                cursor.write(UInt16(truncatingIfNeeded: topic.count))
-                cursor.write(topic)
-                if qos != .atMostOnce {
-                    packet.packetIdentifierOffset = cursor.position
-                    cursor.write(0 as UInt16)
-                }
-                if version.hasProperties { cursor.write(0 as UInt8) }
-                cursor.write(body)
-                return cursor.position
-            }
-            largest = max(largest, size)
-            packets.append(packet)
+            return cursor.position
         }
+        self.packets = packets
         return true
     }
 
@@ -72,7 +64,103 @@ package struct PublishRun: Sendable {
     }
 }
 
+/// What PUBLISH packets of one name have before their payloads.
+private struct PlainHead {
+    private let first: UInt8
+    private let topic: UnsafeRawBufferPointer
+    private let hasIdentifier: Bool
+    private let hasProperties: Bool
+    /// The length of the name, the name, the packet identifier, and of 5.0 the length of no properties.
+    private let count: Int
+
+    init(version: ProtocolVersion, qos: QoS, isRetained: Bool, topic: UnsafeRawBufferPointer) {
+        first = PacketType.publish.rawValue << 4 | qos.rawValue << 1 | (isRetained ? 0b0001 : 0)
+        self.topic = topic
+        hasIdentifier = qos != .atMostOnce
+        hasProperties = version.hasProperties
+        count = 2 + topic.count + (hasIdentifier ? 2 : 0) + (hasProperties ? 1 : 0)
+    }
+
+    /// Bytes of all packets, and of the largest; nil where name or packet would be longer than MQTT can say.
+    @inline(__always)
+    func sizes(_ messages: Int, payload: (Int) -> UnsafeRawBufferPointer) -> (total: Int, largest: Int)? {
+        guard topic.count <= Int(UInt16.max) else { return nil }
+        var total = 0
+        var longest = 0
+        for index in 0..<messages {
+            let length = count + payload(index).count
+            guard length <= Int(VariableByteInteger.maximum) else { return nil }
+            longest = max(longest, length)
+            total += 1 + VariableByteInteger.size(UInt32(truncatingIfNeeded: length)) + length
+        }
+        return (total, 1 + VariableByteInteger.size(UInt32(truncatingIfNeeded: longest)) + longest)
+    }
+
+    /// - Returns: where the packet identifier stands; where the packet begins if it has none.
+    @inline(__always)
+    func write(_ body: UnsafeRawBufferPointer, identifier: UInt16, _ cursor: inout OutputCursor) -> Int {
+        var place = cursor.position
+        cursor.write(first)
+        cursor.writeVariableByteInteger(UInt32(truncatingIfNeeded: count &+ body.count))
+        cursor.write(UInt16(truncatingIfNeeded: topic.count))
+        cursor.write(topic)
+        if hasIdentifier {
+            place = cursor.position
+            cursor.write(identifier)
+        }
+        if hasProperties { cursor.write(0 as UInt8) }
+        cursor.write(body)
+        return place
+    }
+}
+
 extension MQTTConnectionStateMachine {
+    /// Sends messages of one name, without properties, that nobody else gets: as `send(_:token:output:)` does with a run,
+    /// without a copy.
+    ///
+    /// - Parameters:
+    ///   - mark: called for each message of QoS 1 and 2, in order: its token, and the packet identifier that it must have,
+    ///     zero for the next. Where that is open already, no more are sent.
+    ///   - payload: called twice for each message.
+    package mutating func send(
+        _ messages: Int,
+        qos: QoS,
+        isRetained: Bool,
+        topic: UnsafeRawBufferPointer,
+        output: inout ByteBuffer,
+        mark: (Int) -> (token: UInt64, identifier: UInt16),
+        payload: (Int) -> UnsafeRawBufferPointer
+    ) -> Int {
+        guard isConnected, qos <= options.maximumQoS else { return 0 }
+        let head = PlainHead(version: version, qos: qos, isRetained: isRetained, topic: topic)
+        guard let sizes = head.sizes(messages, payload: payload), fits(packetSize: sizes.largest) else { return 0 }
+        let isExactlyOnce = qos == .exactlyOnce
+        var sent = 0
+        output.writeWithUnsafeMutableBytes(minimumWritableBytes: sizes.total) { memory in
+            var cursor = OutputCursor(memory)
+            while sent < messages {
+                var identifier: UInt16 = 0
+                if qos != .atMostOnce {
+                    let mark = mark(sent)
+                    if mark.identifier == 0 {
+                        guard let next = window.open(token: mark.token, isExactlyOnce: isExactlyOnce) else { break }
+                        identifier = next
+                    } else {
+                        let phase = isExactlyOnce ? PacketIdentifierTable.Phase.publishedExactlyOnce : .published
+                        guard window.hasRoom, window.open(mark.identifier, token: mark.token, phase: phase) else {
+                            break
+                        }
+                        identifier = mark.identifier
+                    }
+                }
+                _ = head.write(payload(sent), identifier: identifier, &cursor)
+                sent &+= 1
+            }
+            return cursor.position
+        }
+        return sent
+    }
+
     /// Sends the messages of a run to this client, from the first on, as far as its window has room.
     ///
     /// - Parameter token: comes back with each acknowledgement. Unused for QoS 0.

@@ -23,6 +23,33 @@ struct PublishRunTests {
         return isEncoded ? run : nil
     }
 
+    /// Sends messages that nobody else gets.
+    private func send(
+        _ payloads: [[UInt8]],
+        _ qos: QoS,
+        _ topic: String,
+        to machine: inout MQTTConnectionStateMachine,
+        _ output: inout ByteBuffer
+    ) -> Int {
+        let whole = payloads.flatMap { $0 }
+        return Array(topic.utf8).withUnsafeBytes { topic in
+            whole.withUnsafeBytes { whole in
+                machine.send(
+                    payloads.count,
+                    qos: qos,
+                    isRetained: true,
+                    topic: topic,
+                    output: &output
+                ) { _ in
+                    (7, 0)
+                } payload: { index in
+                    let start = payloads[..<index].reduce(0) { $0 + $1.count }
+                    return UnsafeRawBufferPointer(rebasing: whole[start..<start + payloads[index].count])
+                }
+            }
+        }
+    }
+
     @Test("a run is what its messages are one by one")
     func oneByOne() throws {
         let payloads: [[UInt8]] = [[], [1], Array(repeating: 2, count: 130), Array(repeating: 3, count: 20_000)]
@@ -50,6 +77,11 @@ struct PublishRunTests {
                 }
                 #expect(buffer == expected)
                 #expect(together.inFlightTokens == apart.inFlightTokens)
+                var alone = Transcript.connected(version).machine
+                buffer = ByteBuffer(bytes: [9, 9])
+                #expect(send(payloads, qos, "a/b", to: &alone, &buffer) == payloads.count)
+                #expect(buffer == expected)
+                #expect(alone.inFlightTokens == apart.inFlightTokens)
             }
         }
     }
@@ -62,10 +94,12 @@ struct PublishRunTests {
         #expect(client.send(run, token: 1, output: &buffer) == 2)
         #expect(hexText(buffer.readableBytesView) == "33 07 00 01 74 00 01 00 01 33 07 00 01 74 00 02 00 02")
         #expect(client.send(run, token: 1, output: &buffer) == 0)
+        #expect(send([[1]], .atLeastOnce, "t", to: &client, &buffer) == 0)
         var small = Transcript.connected(.v5) { $0.properties.maximumPacketSize = 100 }.machine
         buffer.clear()
         let large = try #require(encoded([[1], Array(repeating: 2, count: 100)], .v5, .atLeastOnce, "t"))
         #expect(small.send(large, token: 1, output: &buffer) == 0)
+        #expect(send([[1], Array(repeating: 2, count: 100)], .atLeastOnce, "t", to: &small, &buffer) == 0)
         #expect(buffer.readableBytes == 0)
     }
 
