@@ -13,6 +13,8 @@ struct MQTTCase: Sendable {
     var settings: [String] = []
     /// The most CPU per delivery that is wanted, in µs.
     var target: Double?
+    /// Sessions that outlive their connections.
+    var isStored = false
 
     private static let received = ["storage.durability=received"]
 
@@ -44,6 +46,20 @@ struct MQTTCase: Sendable {
             target: 1.5
         ),
         MQTTCase(key: "qos2-10", name: "MQTT QoS 2, 10:10, durable", shape: .tenPairs, qos: .exactlyOnce, target: 1.4),
+        MQTTCase(
+            key: "qos1-stored-10",
+            name: "MQTT QoS 1, 10:10, durable, stored sessions",
+            shape: .tenPairs,
+            qos: .atLeastOnce,
+            isStored: true
+        ),
+        MQTTCase(
+            key: "qos2-stored-10",
+            name: "MQTT QoS 2, 10:10, durable, stored sessions",
+            shape: .tenPairs,
+            qos: .exactlyOnce,
+            isStored: true
+        ),
         MQTTCase(key: "fanout-100", name: "MQTT QoS 0, 1:100", shape: .toHundred, qos: .atMostOnce, target: 3),
         MQTTCase(key: "fanout-1000", name: "MQTT QoS 0, 1:1000", shape: .toThousand, qos: .atMostOnce, target: 4),
     ]
@@ -116,7 +132,13 @@ struct MQTTBenchmark: AsyncParsableCommand {
         let loop = group.next()
         let size = size
         let load = try await loop.submit {
-            let load = MQTTLoad(shape: benchmark.shape, qos: benchmark.qos, size: size, eventLoop: loop)
+            let load = MQTTLoad(
+                shape: benchmark.shape,
+                qos: benchmark.qos,
+                size: size,
+                isStored: benchmark.isStored,
+                eventLoop: loop
+            )
             return NIOLoopBound(load, eventLoop: loop)
         }.get()
         let port = server.mqttPort

@@ -24,6 +24,7 @@ final class MQTTLoad {
     let shape: MQTTShape
     let qos: QoS
     let size: Int
+    let isStored: Bool
     let eventLoop: any EventLoop
     private(set) var publishers: [MQTTPublisher] = []
     private var channels: [any Channel] = []
@@ -33,10 +34,11 @@ final class MQTTLoad {
     var faults = 0
     var latencies = LatencyHistogram()
 
-    init(shape: MQTTShape, qos: QoS, size: Int, eventLoop: any EventLoop) {
+    init(shape: MQTTShape, qos: QoS, size: Int, isStored: Bool = false, eventLoop: any EventLoop) {
         self.shape = shape
         self.qos = qos
         self.size = size
+        self.isStored = isStored
         self.eventLoop = eventLoop
     }
 

@@ -41,7 +41,9 @@ final class MQTTLoadClient: ChannelInboundHandler {
 
     func channelActive(context: ChannelHandlerContext) {
         self.context = context
-        _ = ConnectPacket(version: .v3_1_1, clientIdentifier: MQTTString(name)).encode(into: &out)
+        var connect = ConnectPacket(version: .v3_1_1, clientIdentifier: MQTTString(name))
+        connect.cleanStart = load?.isStored != true
+        _ = connect.encode(into: &out)
         flush()
     }
 
