@@ -146,7 +146,7 @@ let package = Package(
         testTarget("NativeProtocolTests", ["NativeProtocol", "MessageModel", nioCore]),
         testTarget("MQTTProtocolTests", ["MQTTProtocol", nioCore]),
         testTarget("AMQPProtocolTests", ["AMQPProtocol", nioCore]),
-        testTarget("AMQPModelTests", ["AMQPModel", "AMQPProtocol", "MessageModel", "StorageService", nioCore]),
+        testTarget("AMQPModelTests", ["AMQPModel", "AMQPProtocol", "MessageModel", "StorageEngine", "StorageService", nioCore]),
         testTarget(
             "FrontTests",
             [

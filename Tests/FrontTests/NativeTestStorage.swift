@@ -362,7 +362,8 @@ final class NativeTestSession: StorageSession {
         case .health:
             return .success(.health(StorageHealth(acceptsWrites: true, reason: "", durable: .zero, end: .zero)))
         case .deleteTopic, .deleteSubscription: return .success(.done)
-        case .getState, .scanState, .queueRetained, .handOver, .lease: return .failure(SluiceError(.notSupported, "not here"))
+        case .getState, .scanState, .queueRetained, .handOver, .lease:
+            return .failure(SluiceError(.notSupported, "not here"))
         case .unsupported(let verb): return .failure(SluiceError(.notSupported, verb.rawValue))
         case .updateSubscription, .bind, .unbind, .listBindings, .seek, .pause, .settle, .browse, .beginTransaction,
             .settleInTransaction, .commitTransaction, .rollBackTransaction, .adoptTransactions, .cancelScheduled,

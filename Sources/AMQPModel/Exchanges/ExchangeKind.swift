@@ -1,4 +1,4 @@
-package import AMQPProtocol
+internal import AMQPProtocol
 package import StorageService
 
 /// How an exchange routes.

@@ -27,6 +27,13 @@ enum StorageBinding {
         )
     }
 
+    static func ofWholeTree(_ condition: InboxBinding.Condition) -> InboxBinding.Condition {
+        guard condition.kind == .direct || condition.kind == .topic else { return condition }
+        var changed = condition
+        changed.pattern = RoutingKeyCoding.asWholeName(condition.pattern)
+        return changed
+    }
+
     /// Escaped as in names, but with separators as AMQP has them: storage swaps those itself.
     static func pattern(_ kind: Binding.Kind, _ key: ShortString, isWholeTree: Bool) -> [UInt8] {
         switch kind {

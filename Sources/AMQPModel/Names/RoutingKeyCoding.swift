@@ -6,12 +6,12 @@
 package enum RoutingKeyCoding {
     /// The part of a name behind the exchange's that a routing key, or a literal word of a binding key, stands for.
     package static func encode(_ key: UnsafeRawBufferPointer, into name: inout [UInt8]) {
-        encode(key, swapsSeparators: true, into: &name)
+        encode(key, swapsSeparators: true, escapesWildcards: true, into: &name)
     }
 
     /// The same without the swap, as storage takes the keys of bindings.
-    static func escape(_ key: UnsafeRawBufferPointer, into name: inout [UInt8]) {
-        encode(key, swapsSeparators: false, into: &name)
+    static func escape(_ key: UnsafeRawBufferPointer, escapesWildcards: Bool = true, into name: inout [UInt8]) {
+        encode(key, swapsSeparators: false, escapesWildcards: escapesWildcards, into: &name)
     }
 
     static func escape(_ byte: UInt8) -> [UInt8] {
@@ -21,6 +21,7 @@ package enum RoutingKeyCoding {
     private static func encode(
         _ key: UnsafeRawBufferPointer,
         swapsSeparators: Bool,
+        escapesWildcards: Bool,
         into name: inout [UInt8]
     ) {
         name.reserveCapacity(name.count + key.count)
@@ -30,7 +31,9 @@ package enum RoutingKeyCoding {
             switch byte {
             case UInt8(ascii: ".") where swapsSeparators: name.append(UInt8(ascii: "/"))
             case UInt8(ascii: "/") where swapsSeparators: name.append(UInt8(ascii: "."))
-            case 0, UInt8(ascii: "#"), UInt8(ascii: "+"): append(byte, to: &name)
+            case 0: append(byte, to: &name)
+            case UInt8(ascii: "#") where escapesWildcards, UInt8(ascii: "+") where escapesWildcards:
+                append(byte, to: &name)
             case UInt8(ascii: "%") where isEscape(key, at: position): append(byte, to: &name)
             case 0x80...:
                 let length = sequenceLength(key, at: position)

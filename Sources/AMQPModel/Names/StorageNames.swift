@@ -14,7 +14,7 @@ package enum StorageNames {
     /// written `%` and two digits. Names that come out longer than a topic's may be are cut, which the caller has to
     /// make unlike others.
     static func topic(ofExchange name: ShortString) -> String {
-        var bytes = escaped(name.bytes, alsoEscaping: [0x23, 0x2B])
+        var bytes = escaped(name.bytes, escapesWildcards: true)
         if bytes.first == UInt8(ascii: "/") { bytes.replaceSubrange(0..<1, with: "%2F".utf8) }
         if bytes.first == UInt8(ascii: "$") { bytes.replaceSubrange(0..<1, with: "%24".utf8) }
         if bytes.last == UInt8(ascii: "/") { bytes.replaceSubrange(bytes.count - 1..<bytes.count, with: "%2F".utf8) }
@@ -23,7 +23,7 @@ package enum StorageNames {
 
     /// The inbox of a queue: its name as it stands where a subscription may be called so and is not the server's own.
     static func inbox(ofQueue name: ShortString) -> String {
-        var bytes = escaped(name.bytes, alsoEscaping: [])
+        var bytes = escaped(name.bytes, escapesWildcards: false)
         if bytes.first == UInt8(ascii: "$") { bytes.replaceSubrange(0..<1, with: "%24".utf8) }
         return cut(bytes, to: Limits.subscriptionNameBytes)
     }
@@ -35,14 +35,11 @@ package enum StorageNames {
     }
 
     /// UTF-8 without control characters; what is not becomes `%` and two digits, and so does a `%` before two digits.
-    private static func escaped(_ name: [UInt8], alsoEscaping others: [UInt8]) -> [UInt8] {
+    private static func escaped(_ name: [UInt8], escapesWildcards: Bool) -> [UInt8] {
         var result: [UInt8] = []
-        // The coding of routing keys does the same besides swapping separators, which is undone here.
-        name.withUnsafeBytes { RoutingKeyCoding.escape($0, into: &result) }
-        guard result.contains(where: { $0 < 0x20 || $0 == 0x7F || others.contains($0) }) else { return result }
-        return result.flatMap { byte in
-            byte < 0x20 || byte == 0x7F || others.contains(byte) ? RoutingKeyCoding.escape(byte) : [byte]
-        }
+        name.withUnsafeBytes { RoutingKeyCoding.escape($0, escapesWildcards: escapesWildcards, into: &result) }
+        guard result.contains(where: { $0 < 0x20 || $0 == 0x7F }) else { return result }
+        return result.flatMap { $0 < 0x20 || $0 == 0x7F ? RoutingKeyCoding.escape($0) : [$0] }
     }
 
     private static func cut(_ bytes: [UInt8], to limit: Int) -> String {

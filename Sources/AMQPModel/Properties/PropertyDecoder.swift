@@ -37,8 +37,37 @@ package struct PropertyDecoder: ~Copyable {
             record.properties.isEmpty
             ? nil : PropertyCursor.first(.amqp, in: record.properties).flatMap { KeptSection($0) }
         if kept == nil, !record.properties.isEmpty { writeProperties(record, now: now) }
-        if kept?.exchange == nil || kept?.routingKey == nil { findAddress(record, topic, address) }
-        return exchange.withUnsafeBytes { exchange in
+        if kept?.exchange == nil || kept?.routingKey == nil {
+            findAddress(record.routingKey, isAbsolute: record.hasAbsoluteName, topic, address)
+        }
+        return show(kept, record, body)
+    }
+
+    /// The same for a letter in the dead letter topic, as it was before it died: storage wrote its whole name below that
+    /// topic, and the story of its death beside its properties.
+    mutating func decodeDeadLetter<Result>(
+        _ record: RecordView,
+        _ story: DeathStory,
+        address: TopicAddress,
+        now: Timestamp,
+        _ body: (Content) -> Result
+    ) -> Result {
+        let kept = PropertyCursor.first(.amqp, in: record.properties).flatMap { KeptSection($0) }
+        if kept == nil { writeProperties(record, now: now, omitsStory: true) }
+        if kept?.exchange == nil || kept?.routingKey == nil {
+            let whole = record.routingKey ?? UnsafeRawBufferPointer(start: nil, count: 0)
+            var topic = story.topic
+            topic.withUTF8 { topic in
+                let topic = UnsafeRawBufferPointer(topic)
+                let place = NamePlacement(name: whole, topic: topic)
+                findAddress(place.routingKey.map { whole.slice($0) }, isAbsolute: place.isAbsolute, topic, address)
+            }
+        }
+        return show(kept, record, body)
+    }
+
+    private func show<Result>(_ kept: KeptSection?, _ record: RecordView, _ body: (Content) -> Result) -> Result {
+        exchange.withUnsafeBytes { exchange in
             routingKey.withUnsafeBytes { routingKey in
                 properties.withUnsafeBytes { properties in
                     let own = record.properties.isEmpty ? UnsafeRawBufferPointer(start: nil, count: 0) : properties
@@ -61,22 +90,27 @@ package struct PropertyDecoder: ~Copyable {
 
     /// Exchange and key as topic and name say them.
     private mutating func findAddress(
-        _ record: RecordView,
+        _ key: UnsafeRawBufferPointer?,
+        isAbsolute: Bool,
         _ topic: UnsafeRawBufferPointer,
         _ address: TopicAddress
     ) {
         exchange.removeAll(keepingCapacity: true)
         routingKey.removeAll(keepingCapacity: true)
         switch address.kind {
-        case .exchange where !record.hasAbsoluteName:
+        case .exchange where !isAbsolute:
             exchange.append(contentsOf: address.name)
-            if let key = record.routingKey { RoutingKeyCoding.decode(key, into: &routingKey) }
-        case .stream where record.routingKey == nil:
+            if let key { RoutingKeyCoding.decode(key, into: &routingKey) }
+        case .stream where key == nil:
             routingKey.append(contentsOf: address.name)
         case .exchange, .stream, .wholeTree:
             exchange.append(contentsOf: NameMapping.wholeTreeExchange.utf8)
             name.removeAll(keepingCapacity: true)
-            record.appendName(topic: topic, to: &name)
+            if !isAbsolute {
+                name.append(contentsOf: topic)
+                if key != nil { name.append(NameRules.separator) }
+            }
+            if let key { name.append(contentsOf: key) }
             name.withUnsafeBytes { RoutingKeyCoding.decodeWholeName($0, into: &routingKey) }
         }
     }
@@ -84,9 +118,9 @@ package struct PropertyDecoder: ~Copyable {
     // MARK: Messages of other protocols
 
     /// Properties for a message that no AMQP client published.
-    private mutating func writeProperties(_ record: RecordView, now: Timestamp) {
+    private mutating func writeProperties(_ record: RecordView, now: Timestamp, omitsStory: Bool = false) {
         properties.removeAll(keepingCapacity: true)
-        var fields = ForeignFields(record.properties)
+        var fields = ForeignFields(record.properties, omitsStory: omitsStory)
         var flags: UInt16 = 0
         properties.append(contentsOf: [0, 0])
         appendString(.contentType, fields.contentType, &flags)
@@ -145,11 +179,14 @@ private struct ForeignFields {
     /// It says by which protocol it came, and it was not this one.
     var isOfOtherFront = false
     private var users = 0
+    /// Leaves out what storage says about a dead letter.
+    private let omitsStory: Bool
 
     /// Beyond so many, names that come twice are not looked for: that takes time with the square of their number.
     private static let maximumCompared = 128
 
-    init(_ encoded: UnsafeRawBufferPointer) {
+    init(_ encoded: UnsafeRawBufferPointer, omitsStory: Bool) {
+        self.omitsStory = omitsStory
         var cursor = PropertyCursor(encoded)
         while let (id, value) = cursor.next() {
             switch PropertyID(rawValue: id) {
@@ -163,10 +200,14 @@ private struct ForeignFields {
             case .priority: priority = value.first
             case .expiry: if value.count == 8 { expiry = value.load64(0) }
             case .origin: isOfOtherFront = value.first != OriginFront.amqp.rawValue
-            case .user: users += 1
+            case .user: if let (name, _) = PropertyCursor.splitUser(value), isShown(name) { users += 1 }
             case .deliverAt, .tag, .key, .payloadIsText, .tombstone, .publisher, .amqp, nil: break
             }
         }
+    }
+
+    private func isShown(_ name: UnsafeRawBufferPointer) -> Bool {
+        name.count <= ShortString.maximumLength && !(omitsStory && name.starts(with: DeathStory.prefix.utf8))
     }
 
     var hasHeaders: Bool { users > 0 || traceparent != nil || tracestate != nil }
@@ -181,14 +222,14 @@ private struct ForeignFields {
         var place = 0
         while let (id, value) = cursor.next() {
             guard id == PropertyID.user.rawValue, let (name, text) = PropertyCursor.splitUser(value),
-                name.count <= ShortString.maximumLength
+                isShown(name)
             else { continue }
             defer { place += 1 }
             guard users <= Self.maximumCompared else {
                 Self.append(name, text, to: &bytes)
                 continue
             }
-            let same = Self.count(of: name, in: encoded, before: place)
+            let same = count(of: name, in: encoded, before: place)
             if same.before > 0 { continue }
             if same.all == 1 {
                 Self.append(name, text, to: &bytes)
@@ -241,7 +282,7 @@ private struct ForeignFields {
     }
 
     /// How many user properties have this name, and how many of these stand before a place.
-    private static func count(
+    private func count(
         of name: UnsafeRawBufferPointer,
         in encoded: UnsafeRawBufferPointer,
         before place: Int
@@ -251,7 +292,7 @@ private struct ForeignFields {
         var found = (all: 0, before: 0)
         while let (id, value) = cursor.next() {
             guard id == PropertyID.user.rawValue, let (other, _) = PropertyCursor.splitUser(value),
-                other.count <= ShortString.maximumLength
+                isShown(other)
             else { continue }
             if bytesEqual(other, name) {
                 found.all += 1

@@ -24,6 +24,8 @@ package struct Queue: Sendable {
     /// The connection that it belongs to and ends with; nil where all may use it.
     package let owner: UInt64?
     package let arguments: FieldTable
+    /// What its arguments say.
+    package let ownSettings: QueueSettings
     /// What arguments and policies say together.
     package internal(set) var settings: QueueSettings
     /// The inbox of the queue; of a stream, the topic.
@@ -38,6 +40,31 @@ package struct Queue: Sendable {
     var incoming: Set<IncomingBinding> = []
     /// What these are in storage: how many of them lead to each binding of the inbox.
     var installed: [InboxBinding: Int] = [:]
+
+    init(
+        name: ShortString,
+        number: QueueNumber,
+        kind: Kind,
+        isDurable: Bool,
+        isAutoDelete: Bool,
+        owner: UInt64?,
+        arguments: FieldTable,
+        ownSettings: QueueSettings,
+        storageName: String,
+        storedNumber: UInt64
+    ) {
+        self.name = name
+        self.number = number
+        self.kind = kind
+        self.isDurable = isDurable
+        self.isAutoDelete = isAutoDelete
+        self.owner = owner
+        self.arguments = arguments
+        self.ownSettings = ownSettings
+        self.settings = ownSettings
+        self.storageName = storageName
+        self.storedNumber = storedNumber
+    }
 
     package var isExclusive: Bool { owner != nil }
     package var isStream: Bool { kind == .stream }

@@ -162,6 +162,30 @@ enum QueueArguments {
         return (kind, settings)
     }
 
+    /// What a policy says, whose keys are those of arguments without `x-`.
+    ///
+    /// - Throws: 406 for values that cannot be used.
+    static func settings(ofPolicy policy: PolicyDefinition) throws(AMQPError) -> QueueSettings {
+        var arguments = FieldTable()
+        for (name, value) in policy.definition.fields { arguments.append("x-".utf8 + name.bytes, value) }
+        var settings = QueueSettings()
+        for (name, check) in known {
+            guard !notForPolicies.contains(where: { $0.description == name.description }), let value = arguments[name],
+                let problem = check(value, arguments, &settings), problem != "routing_key_but_no_dlx_defined"
+            else { continue }
+            throw AMQPError(
+                .preconditionFailed,
+                "invalid value of '\(name.description.dropFirst(2))' in policy '\(policy.name)': \(problem)"
+            )
+        }
+        return settings
+    }
+
+    /// What only the declaration of a queue can say.
+    private static let notForPolicies: [StaticString] = [
+        "x-max-priority", "x-single-active-consumer", "x-queue-type",
+    ]
+
     /// Compares a second declaration with the queue that is there.
     static func checkEquivalence(
         _ queue: Queue,

@@ -19,7 +19,7 @@ package enum ModelEffect: Sendable, Equatable {
     case queueGone(QueueNumber)
 }
 
-/// Names a queue of one virtual host as long as the process lives; never used again.
+/// Names a queue of one virtual host as long as it is there, and is not used again for a very long time.
 package struct QueueNumber: RawRepresentable, Sendable, Hashable {
     package var rawValue: UInt32
     package init(rawValue: UInt32) { self.rawValue = rawValue }

@@ -145,6 +145,7 @@ extension VirtualHostModel {
 
     /// Keeps what decides who routes: bindings of queues do not, so that queues which come and go disturb no publisher.
     private mutating func count(_ change: Int, _ source: ShortString, _ destination: BindingDestination) {
+        if !routingIndexes.isEmpty { routingIndexes[source] = nil }
         switch destination {
         case .queue(let name):
             guard queues[name]?.isStream == true else { return }
@@ -199,6 +200,7 @@ extension VirtualHostModel {
             disconnect(link, .exchange(name), &stored)
         }
         exchanges[name] = nil
+        routingIndexes[name] = nil
         // There are fewer ways than before.
         try? installAnew(behind, &effects, method: .exchangeDelete)
         if let topic = exchange.topic, topic != TopicDirectory.builtInTopic {

@@ -65,7 +65,7 @@ extension VirtualHostModel {
 
     // MARK: Parts
 
-    private static func kind(of declare: ExchangeDeclare) throws(AMQPError) -> (ExchangeKind, isDelayed: Bool) {
+    static func kind(of declare: ExchangeDeclare) throws(AMQPError) -> (ExchangeKind, isDelayed: Bool) {
         guard declare.type == ExchangeKind.delayedType else {
             guard let kind = ExchangeKind(type: declare.type) else { throw .unknownExchangeType(declare.type) }
             return (kind, false)
@@ -123,8 +123,9 @@ extension VirtualHostModel {
 
     static let alternateArgument: StaticString = "alternate-exchange"
 
-    func alternate(of exchange: Exchange) -> ShortString? {
-        exchange.arguments[Self.alternateArgument]?.stringBytes.map { ShortString($0) }
+    /// As its declaration says.
+    static func ownAlternate(of exchange: Exchange) -> ShortString? {
+        exchange.arguments[alternateArgument]?.stringBytes.map { ShortString($0) }
     }
 
     /// A topic's name that no other exchange or stream has.

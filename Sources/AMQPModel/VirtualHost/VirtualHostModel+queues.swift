@@ -36,19 +36,18 @@ extension VirtualHostModel {
         let number = isStored ? try takeNumber(.queue, declare.queue.bytes) : 0
         var queue = Queue(
             name: declare.queue,
-            number: QueueNumber(rawValue: nextQueue),
+            number: takeQueueNumber(),
             kind: kind,
             isDurable: declare.isDurable,
             isAutoDelete: declare.isAutoDelete,
             owner: owner,
             arguments: declare.arguments,
-            settings: own,
+            ownSettings: own,
             storageName: kind == .stream
                 ? freeTopic(StorageNames.topic(ofExchange: declare.queue)) : freeInbox(declare.queue),
             storedNumber: number
         )
-        nextQueue += 1
-        queue.settings = settings(of: queue, own: own)
+        queue.settings = settings(of: queue)
         var effects: [ModelEffect] = []
         if number != 0 { effects.append(.store(number: number, value: StoredDefinition.encode(queue))) }
         effects.append(creation(of: queue))
@@ -78,14 +77,10 @@ extension VirtualHostModel {
 
     /// Storage let a queue go that nobody used for as long as it said (`x-expires`), or somebody deleted its inbox.
     package mutating func inboxEnded(_ name: String) -> [ModelEffect] {
-        var found: ShortString? = ShortString(name)
-        if found.flatMap({ queues[$0] })?.storageName != name {
-            found = queues.values.first { $0.storageName == name }?.name
-        }
-        guard let found, queues[found] != nil else { return [] }
+        guard let queue = queue(ofInbox: name) else { return [] }
         var effects: [ModelEffect] = []
-        remove(queue: found, &effects)
-        return effects.filter { $0 != .deleteInbox(name: name) && $0 != .deleteTopic(name: name) }
+        remove(queue: queue.name, &effects)
+        return effects.filter { $0 != .deleteInbox(name: name) }
     }
 
     /// The exclusive queues of a connection end with it.
@@ -158,6 +153,20 @@ extension VirtualHostModel {
 
     private func isTaken(_ inbox: String) -> Bool {
         unusualInboxes.contains(inbox) || queues[ShortString(inbox)]?.storageName == inbox
+    }
+
+    /// The queue whose inbox this is.
+    func queue(ofInbox name: String) -> Queue? {
+        if let queue = queues[ShortString(name)], queue.storageName == name { return queue.isStream ? nil : queue }
+        guard unusualInboxes.contains(name) else { return nil }
+        return queues.values.first { !$0.isStream && $0.storageName == name }
+    }
+
+    /// Queues come and go by the thousand: after four billion, numbers begin again, with those that are free.
+    mutating func takeQueueNumber() -> QueueNumber {
+        while nextQueue == 0 || queueNames[QueueNumber(rawValue: nextQueue)] != nil { nextQueue &+= 1 }
+        defer { nextQueue &+= 1 }
+        return QueueNumber(rawValue: nextQueue)
     }
 
     /// Puts a queue in its places.

@@ -43,7 +43,9 @@ extension VirtualHostModel {
                 method: method
             )
         }
-        found.append(InboxBinding(StorageBinding.make(kind, exchange, link), also: conditions))
+        // Keys of the whole tree are written a little otherwise.
+        let also = exchange.topic == nil ? conditions.map(StorageBinding.ofWholeTree) : conditions
+        found.append(InboxBinding(StorageBinding.make(kind, exchange, link), also: also))
         guard !exchange.incoming.isEmpty else { return }
         var further = conditions
         if let condition = StorageBinding.condition(kind, exchange, link), !further.contains(condition) {

@@ -25,6 +25,9 @@ package struct VirtualHostModel: Sendable {
     var storedNumbers: Set<UInt64> = []
     var nextQueue: UInt32 = 1
     var streams = 0
+    var policies = PolicyTable()
+    /// Of exchanges that messages were routed by.
+    var routingIndexes: [ShortString: RoutingIndex] = [:]
 
     /// A virtual host with the predeclared exchanges only.
     package init(name: ShortString, limits: AMQPModelLimits = AMQPModelLimits()) {
