@@ -234,6 +234,20 @@ struct InboxTests {
         #expect(throws: SluiceError.self) { try bench.describe("q") }
     }
 
+    @Test("a shorter time until an inbox expires counts from when it was set")
+    func shorterExpiry() throws {
+        let bench = try DeliveryBench()
+        try bench.inbox("q", ["t"]) { $0.expiresUnusedMicroseconds = 60_000_000 }
+        bench.pass(milliseconds: 5_000)
+        var policy = try bench.describe("q").policy
+        policy.expiresUnusedMicroseconds = 1_000_000
+        bench.ask(.updateSubscription(name: "q", policy))
+        bench.pass(milliseconds: 900)
+        #expect(throws: Never.self) { try bench.describe("q") }
+        bench.pass(milliseconds: 200)
+        #expect(throws: SluiceError.self) { try bench.describe("q") }
+    }
+
     @Test("a transient inbox works like others and ends with its session")
     func transient() throws {
         let bench = try DeliveryBench()
