@@ -12,17 +12,19 @@ extension DeliverySimulation {
         isDraining: Bool = false
     ) {
         let session = subscription.ownerSession ?? anySession(shard)
+        let priority: Int32 = isDraining || random.percent(80) ? 0 : .random(in: -1...2, using: &random)
+        let group = isDraining || random.percent(85) ? nil : group(.random(in: 0...1, using: &random), of: session)
         let attachment = nextAttachment
         nextAttachment += 1
         let owner = byReceipt ? 0 : nextOwner
         nextOwner += 1
         note(
-            "attach \(session)/\(attachment) to \(subscription.name), \(byReceipt ? "by receipt" : "owner \(owner)"), credit \(credit)"
+            "attach \(session)/\(attachment) to \(subscription.name), \(byReceipt ? "by receipt" : "owner \(owner)"), credit \(credit), priority \(priority), group \(group.map { Int($0.number) } ?? -1)"
         )
         if subscription.policy.consumers == .exclusive, !subscription.consumers.isEmpty {
             refused.insert(attachment)
         } else {
-            subscription.consumers.append(
+            subscription.insert(
                 ModelSubscription.Consumer(
                     session: session,
                     attachment: attachment,
@@ -30,7 +32,9 @@ extension DeliverySimulation {
                     isByReceipt: byReceipt,
                     creditMessages: Int64(credit.messages),
                     creditBytes: Int64(credit.bytes),
-                    isDraining: isDraining
+                    isDraining: isDraining,
+                    priority: priority,
+                    group: group
                 )
             )
         }
@@ -39,7 +43,9 @@ extension DeliverySimulation {
             AttachRequest(
                 source: .consumer(of: subscription.name, byReceipt ? .receipt : .attachment),
                 creditMessages: credit.messages,
-                creditBytes: credit.bytes
+                creditBytes: credit.bytes,
+                priority: priority,
+                creditGroup: group?.number
             ),
             attachment: attachment,
             now: scheduler.now
@@ -174,7 +180,24 @@ extension DeliverySimulation {
         called()
     }
 
+    private func group(_ number: UInt32, of session: UInt64) -> ModelSubscription.Group {
+        if let group = groups.first(where: { $0.session == session && $0.number == number }) { return group }
+        let group = ModelSubscription.Group(session: session, number: number)
+        groups.append(group)
+        return group
+    }
+
+    func grant(_ messages: UInt64, to group: ModelSubscription.Group, _ shard: Shard) {
+        note("credit \(messages) for group \(group.session)/\(group.number)")
+        group.messages += Int64(messages)
+        shard.grantCredit(session: group.session, group: group.number, messages: messages)
+        called()
+    }
+
     func grant(_ shard: Shard) {
+        if let group = pick(groups), random.percent(20) {
+            return grant(.random(in: 1...20, using: &random), to: group, shard)
+        }
         guard let subscription = usable({ !$0.consumers.isEmpty }),
             let consumer = subscription.consumers.indices.randomElement(using: &random)
         else { return }

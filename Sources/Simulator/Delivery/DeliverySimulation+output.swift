@@ -70,6 +70,11 @@ extension DeliverySimulation: ShardOutput {
             model.check(consumer.hasCredit && place != nil, "\(who) was given messages without credit")
             if subscription.pendingPolicies.isEmpty, mode == .exclusive || mode == .failover {
                 model.check(place == 0, "\(who) was given messages and is not the active one")
+            } else if subscription.pendingPolicies.isEmpty {
+                model.check(
+                    !subscription.consumers.contains { $0.priority > consumer.priority && $0.hasCredit },
+                    "\(who) was given messages though one with a higher priority has credit"
+                )
             }
         }
         checkDeadline(lease.deadline, subscription, consumer, who)
@@ -140,8 +145,9 @@ extension DeliverySimulation: ShardOutput {
             "\(who) was given \(wanted.count) messages of \(messages)"
         )
         guard let place else { return took(messages, consumer, of: subscription) }
-        model.check(Int64(messages) <= max(1, consumer.creditMessages), "\(who) was given more than its credit")
+        model.check(Int64(messages) <= max(1, consumer.messageCredit), "\(who) was given more than its credit")
         subscription.consumers[place].creditMessages -= Int64(messages)
+        consumer.group?.messages -= Int64(messages)
         subscription.consumers[place].creditBytes -= Int64(
             max(1, delivery.batch.byteCount * messages / max(1, delivery.batch.recordCount))
         )

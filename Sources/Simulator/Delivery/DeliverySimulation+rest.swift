@@ -142,6 +142,7 @@ extension DeliverySimulation {
         for index in subscription.consumers.indices {
             subscription.consumers[index].isDraining = true
             grant(index, of: subscription, messages: 1 << 30, bytes: 1 << 40, shard)
+            if let group = subscription.consumers[index].group { grant(1 << 30, to: group, shard) }
             acceptAll(of: subscription.consumers[index], subscription, shard)
         }
         for other in subscription.others { acceptAll(of: other, subscription, shard) }

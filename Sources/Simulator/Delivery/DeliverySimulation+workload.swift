@@ -140,6 +140,7 @@ extension DeliverySimulation {
     func close(_ session: UInt64, _ shard: Shard) {
         note("session \(session) closed")
         sessions.removeAll { $0 == session }
+        groups.removeAll { $0.session == session }
         shard.closeSession(session)
         for subscription in model.subscriptions {
             for consumer in subscription.consumers + subscription.others where consumer.session == session {

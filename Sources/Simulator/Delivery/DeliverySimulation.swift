@@ -122,6 +122,7 @@ package final class DeliverySimulation: ShardHost {
     let options: Options
     let model: DeliveryModel
     var report = Report()
+    var groups: [ModelSubscription.Group] = []
     /// Open sessions, and the attachments of each.
     var sessions: [UInt64] = []
     var pending: [UInt64: Pending] = [:]
@@ -241,6 +242,7 @@ package final class DeliverySimulation: ShardHost {
             subscription.consumers = []
             subscription.others = []
         }
+        groups = []
     }
 
     override func closeSessions(_ shard: Shard) {

@@ -78,6 +78,17 @@ final class ModelSubscription {
         var count = 0
     }
 
+    /// Credit that consumers of a session share.
+    final class Group {
+        let session: UInt64
+        let number: UInt32
+        var messages: Int64 = 0
+        init(session: UInt64, number: UInt32) {
+            self.session = session
+            self.number = number
+        }
+    }
+
     struct Consumer {
         let session: UInt64
         let attachment: UInt32
@@ -89,7 +100,10 @@ final class ModelSubscription {
         var isDraining = false
         /// What it asked for one by one, as far as it was not answered; nil for a consumer, or one that was.
         var asked: [Asked]?
-        var hasCredit: Bool { creditMessages > 0 && creditBytes > 0 }
+        var priority: Int32 = 0
+        var group: Group?
+        var hasCredit: Bool { creditMessages > 0 && creditBytes > 0 && (group.map { $0.messages > 0 } ?? true) }
+        var messageCredit: Int64 { min(creditMessages, group?.messages ?? .max) }
     }
 
     let number: Int
@@ -146,6 +160,12 @@ final class ModelSubscription {
         self.policy = policy
         self.submitted = submitted
         mayHave(policy)
+    }
+
+    /// Behind those with the same priority or a higher one, and never before the first.
+    func insert(_ consumer: Consumer) {
+        let place = consumers.dropFirst().firstIndex { $0.priority < consumer.priority } ?? consumers.count
+        consumers.insert(consumer, at: place)
     }
 
     /// The consumer or other that is attached as this.
