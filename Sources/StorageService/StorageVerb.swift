@@ -14,6 +14,7 @@ package enum StorageVerb: String, CaseIterable, Sendable {
     case cancelScheduled
     case lookUp, browse, redrive
     case putSessionState, getSessionState, handOver
+    case lease, retire
 
     /// Whether it is there.
     package var isSupported: Bool {
@@ -23,7 +24,7 @@ package enum StorageVerb: String, CaseIterable, Sendable {
             .deleteSubscription, .describeSubscription, .listSubscriptions, .health, .acknowledge, .release,
             .extendLease, .reject, .seek, .pause, .bind, .unbind, .prepareTransaction, .commitTransaction,
             .rollBackTransaction, .setRetained, .getRetained, .scanRetained, .cancelScheduled, .lookUp, .browse,
-            .redrive, .putSessionState, .getSessionState, .handOver:
+            .redrive, .putSessionState, .getSessionState, .handOver, .lease, .retire:
             true
         }
     }

@@ -104,6 +104,8 @@ final class DeliveryModel {
         /// Withdrawn: for certain, or perhaps.
         var isWithdrawn = false
         var mayBeWithdrawn = false
+        /// Full inboxes may have refused it: it was asked for, and not answered or answered so.
+        var mayBeRefused = false
         /// It was seen in the log, by anybody, at this stamp.
         var seenAt = DeliveryModel.never
 
@@ -211,7 +213,9 @@ final class DeliveryModel {
                 let isAdded = isExact ? binding.added.serial < known.routedFrom : binding.addedBy < known.routedFrom
                 let isRemoved =
                     isExact ? binding.removed.serial < known.routedTo : binding.removed.serial <= known.routedTo
-                if isAdded, !isRemoved, !binding.isUncertain { return .certainly }
+                if isAdded, !isRemoved, !binding.isUncertain {
+                    return known.mayBeRefused && subscription.mayRefuse ? .perhaps : .certainly
+                }
                 let wasRemoved =
                     isExact && !binding.isUncertain
                     ? binding.removed.serial < known.routedFrom : binding.removedBy < known.routedFrom

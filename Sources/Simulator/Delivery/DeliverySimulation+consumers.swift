@@ -81,6 +81,7 @@ extension DeliverySimulation {
         let consumer = subscription.consumers.remove(at: place)
         note("retire \(consumer.session)/\(consumer.attachment) of \(subscription.name)")
         subscription.others.append(consumer)
+        report.retired += 1
         shard.retire(session: consumer.session, attachment: consumer.attachment)
         called()
     }
@@ -132,6 +133,7 @@ extension DeliverySimulation {
         else { return model.fail("\(getter.attachment) of \(subscription.name) was given what it did not ask for") }
         subscription.others[place].asked?[0].left -= messages
         subscription.others[place].asked?[0].count += messages
+        report.asked += messages
     }
 
     func leased(_ number: Int, _ attachment: UInt32, _ token: UInt64, _ result: Result<StorageReply, SluiceError>) {

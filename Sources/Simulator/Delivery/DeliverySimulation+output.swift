@@ -206,6 +206,7 @@ extension DeliverySimulation: ShardOutput {
             return model.fail("append \(token) was answered twice, or never asked for")
         }
         let known = model.batches[batch]
+        let asksForRoutes = asksForRoutes.remove(token) != nil
         if case .prepared(let transaction) = known.kind { model.transactions[transaction].pending -= 1 }
         if let error = result.error {
             note("append \(token), batch \(batch), refused: \(error)")
@@ -214,6 +215,9 @@ extension DeliverySimulation: ShardOutput {
             return
         }
         note("append \(token): batch \(batch) at \(result.baseOffset)")
+        report.unrouted += result.unrouted.count
+        report.refused += result.refused.count
+        checkReport(result, known, asksForRoutes: asksForRoutes)
         model.batches[batch].fate = .durable
         model.batches[batch].storedBy = min(model.batches[batch].storedBy, scheduler.now)
         model.batches[batch].durableAt = min(model.batches[batch].durableAt, model.stamp)
@@ -259,6 +263,48 @@ extension DeliverySimulation: ShardOutput {
             }
         case .prepared:
             break
+        }
+    }
+
+    /// What is said of single messages of an append.
+    private func checkReport(_ result: AppendResult, _ batch: DeliveryModel.Batch, asksForRoutes: Bool) {
+        guard batch.kind == .plain else {
+            // One that came so late that it was due already has routes.
+            let isHeld = batch.kind != .scheduled || result.scheduled != nil
+            model.check(
+                result.unrouted.isEmpty && result.refused.isEmpty || !isHeld,
+                "a batch that is not published yet has routes"
+            )
+            for (place, message) in batch.messages.enumerated() {
+                model.messages[message].mayBeRefused = result.refused.contains(UInt32(place))
+            }
+            return
+        }
+        for (place, message) in batch.messages.enumerated() {
+            let text = model.text(message)
+            let isRefused = result.refused.contains(UInt32(place))
+            let isUnrouted = result.unrouted.contains(UInt32(place))
+            if isRefused {
+                let mayBe = model.subscriptions.contains {
+                    $0.isInbox && $0.mayRefuse && model.placing(message, $0) != .never
+                }
+                model.check(mayBe && model.messages[message].mayBeRefused, "\(text) is refused, by nobody who could")
+            }
+            model.messages[message].mayBeRefused = isRefused
+            guard asksForRoutes else {
+                model.check(!isUnrouted, "\(text) is said to be unrouted, and nobody asked")
+                continue
+            }
+            let inboxes = model.subscriptions.filter(\.isInbox)
+            if isUnrouted {
+                let taker = inboxes.first {
+                    $0.isUsable && !$0.expiresUnused && model.placing(message, $0) == .certainly
+                }
+                model.check(taker == nil && !isRefused, "\(text) is said to be unrouted, and in \(taker?.name ?? "?")")
+            } else {
+                let mayBeTaken = inboxes.contains { model.placing(message, $0) != .never }
+                model.check(mayBeTaken, "\(text) went nowhere, and is not said to be unrouted")
+            }
         }
     }
 

@@ -21,6 +21,12 @@ extension DeliverySimulation {
             options.transaction = model.transactions[transaction].id
             model.transactions[transaction].pending += 1
         }
+        options.reportsUnrouted = random.percent(30)
+        options.refusesSingly = random.percent(50)
+        if options.refusesSingly, options.transaction == nil {
+            for message in known.messages { model.messages[message].mayBeRefused = true }
+        }
+        if options.reportsUnrouted { asksForRoutes.insert(token) }
         pending[token] = Pending(session: session, kind: .append(batch: batch), moment: known.submitted)
         report.published += known.count
         note("append \(token): batch \(batch) of \(known.count) to \(ShardModel.text(known.partition)), \(known.kind)")

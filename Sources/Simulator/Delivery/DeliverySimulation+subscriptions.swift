@@ -99,10 +99,23 @@ extension DeliverySimulation {
 
     func someBinding() -> Binding {
         if random.percent(60) { return Binding(filter: pick(Self.filters) ?? "#") }
+        var binding = someExchangeBinding()
+        guard random.percent(25) else { return binding }
+        for _ in 0..<Int.random(in: 1...2, using: &random) {
+            // Of the same exchange, so that its key may hold.
+            let other = someExchangeBinding(of: binding.topic)
+            binding.also.append(
+                Binding.Condition(kind: other.kind, pattern: other.pattern, arguments: other.arguments)
+            )
+        }
+        return binding
+    }
+
+    private func someExchangeBinding(of exchange: String? = nil) -> Binding {
         let kind = pick([Binding.Kind.direct, .topic, .fanout, .headers]) ?? .fanout
         // Nothing of the whole tree that dead letters match.
-        let isWhole = (kind == .direct || kind == .topic) && random.percent(25)
-        let topic = isWhole ? "amq.topic" : pick(Self.topicNames) ?? "t0"
+        let isWhole = exchange.map { $0 == "amq.topic" } ?? ((kind == .direct || kind == .topic) && random.percent(25))
+        let topic = exchange ?? (isWhole ? "amq.topic" : pick(Self.topicNames) ?? "t0")
         let key =
             switch kind {
             case .direct: pick(isWhole ? ["t0.a", "t2.deep.x", "t1"] : ["a", "a.b", "", "x"]) ?? ""

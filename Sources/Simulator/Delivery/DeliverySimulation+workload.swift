@@ -111,7 +111,9 @@ extension DeliverySimulation {
             let value = argument.value.map { String(decoding: $0, as: UTF8.self) }
             return "\(String(decoding: argument.name, as: UTF8.self))=\(value ?? "any")"
         }
-        return "\(binding.kind) \(binding.topic) '\(String(decoding: binding.pattern, as: UTF8.self))' \(arguments)"
+        let also = binding.also.map { "\($0.kind) '\(String(decoding: $0.pattern, as: UTF8.self))'" }
+        return
+            "\(binding.kind) \(binding.topic) '\(String(decoding: binding.pattern, as: UTF8.self))' \(arguments)\(also)"
     }
 
     private static func text(_ policy: SubscriptionPolicy) -> String {

@@ -29,6 +29,13 @@ package final class DeliverySimulation: ShardHost {
         package var published = 0
         package var delivered = 0
         package var redelivered = 0
+        /// Deliveries that were asked for one by one.
+        package var asked = 0
+        /// Consumers that retired.
+        package var retired = 0
+        /// Messages of which it was said that nobody took them, and that a full inbox had no room for them.
+        package var unrouted = 0
+        package var refused = 0
         package var accepted = 0
         package var released = 0
         package var rejected = 0
@@ -47,9 +54,10 @@ package final class DeliverySimulation: ShardHost {
         package var description: String {
             """
             seed \(seed): \(steps) steps, \(published) messages published (\(scheduled) scheduled, \(withdrawn) \
-            withdrawn), \(delivered) deliveries (\(redelivered) again), \(accepted) accepted, \(released) released, \
-            \(rejected) rejected, \(lateReceipts) late receipts, \(deadLetters) dead letters, \(commits) commits, \
-            \(rollBacks) roll-backs, \(seeks) seeks, \(rests) rests; \(lives.powerCuts) power cuts, \(lives.kills) \
+            withdrawn), \(delivered) deliveries (\(redelivered) again, \(asked) asked for), \(accepted) accepted, \
+            \(released) released, \(rejected) rejected, \(lateReceipts) late receipts, \(deadLetters) dead letters, \
+            \(commits) commits, \(rollBacks) roll-backs, \(unrouted) unrouted, \(refused) refused, \(retired) retired, \
+            \(seeks) seeks, \(rests) rests; \(lives.powerCuts) power cuts, \(lives.kills) \
             kills, \(lives.closes) closes, \(lives.failedLogs) failed logs, \(lives.fullDisks) full disks
             """
         }
@@ -59,6 +67,10 @@ package final class DeliverySimulation: ShardHost {
             left.published += right.published
             left.delivered += right.delivered
             left.redelivered += right.redelivered
+            left.asked += right.asked
+            left.retired += right.retired
+            left.unrouted += right.unrouted
+            left.refused += right.refused
             left.accepted += right.accepted
             left.released += right.released
             left.rejected += right.rejected
@@ -123,6 +135,8 @@ package final class DeliverySimulation: ShardHost {
     let model: DeliveryModel
     var report = Report()
     var groups: [ModelSubscription.Group] = []
+    /// Appends whose answers name what nobody took.
+    var asksForRoutes = Set<UInt64>()
     /// Open sessions, and the attachments of each.
     var sessions: [UInt64] = []
     var pending: [UInt64: Pending] = [:]

@@ -144,6 +144,8 @@ final class ModelSubscription {
     var expiresUnused: Bool { policy.expiresUnusedMicroseconds > 0 }
     /// Any of its policies had a limit of length.
     var mayDrop = false
+    /// Any of them refused what there was no room for.
+    var mayRefuse = false
     /// Of all of its policies; zero for none.
     var shortestTTL: UInt64 = 0
     var limitsOfAttempts = Set<UInt32>()
@@ -178,7 +180,9 @@ final class ModelSubscription {
     var isVague: Bool { !pendingPolicies.isEmpty || !pendingPauses.isEmpty || pendingSeeks > 0 }
 
     func mayHave(_ policy: SubscriptionPolicy) {
-        if policy.overflow != .reject, policy.maxMessages > 0 || policy.maxBytes > 0 { mayDrop = true }
+        if policy.maxMessages > 0 || policy.maxBytes > 0 {
+            if policy.overflow == .reject { mayRefuse = true } else { mayDrop = true }
+        }
         if policy.messageTTLMicroseconds > 0 {
             shortestTTL = min(shortestTTL == 0 ? .max : shortestTTL, policy.messageTTLMicroseconds)
         }

@@ -22,6 +22,14 @@ enum SimulatedSelector {
 extension Binding {
     /// Whether it routes a message, told level by level.
     func routes(_ message: DeliveryModel.Message) -> Bool {
+        routesItself(message)
+            && also.allSatisfy { condition in
+                Binding(kind: condition.kind, topic: topic, pattern: condition.pattern, arguments: condition.arguments)
+                    .routesItself(message)
+            }
+    }
+
+    private func routesItself(_ message: DeliveryModel.Message) -> Bool {
         if kind == .filter { return NameFilter.matches(pattern, name: message.name) }
         let levels = String(decoding: message.name, as: UTF8.self).split(
             separator: "/",
