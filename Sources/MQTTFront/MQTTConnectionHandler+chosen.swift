@@ -78,11 +78,28 @@ extension MQTTConnectionHandler {
         ask(.handOver(request)) { result in
             guard self.inbox === inbox, !self.hasEnded else { return }
             guard case .success(.queued(let first, let count, _)) = result else {
-                return self.end(.implementationSpecificError)
+                return self.release(chosen, filter, result)
             }
             for sequence in first..<first + UInt64(count) { inbox.shared[sequence] = filter }
             self.returnCredit(filter, messages: chosen.sequences.count - count)
         }
+    }
+
+    /// Messages could not be made the client's own. Where there is no room for that now, they are tried again later, with
+    /// this member or another.
+    private func release(_ chosen: ChosenMessages, _ filter: UInt32, _ result: Result<StorageReply, SluiceError>) {
+        guard case .failure(let error) = result, [.storageFull, .storageUnavailable, .busy].contains(error.code) else {
+            return end(.implementationSpecificError)
+        }
+        session?.storage.settle(
+            attachment: chosen.attachment,
+            lane: 0,
+            first: chosen.sequences.lowerBound,
+            last: chosen.sequences.upperBound,
+            .release(delayMicroseconds: MQTTFrontOptions.chosenAgainMicroseconds, countsAttempt: false),
+            token: nil
+        )
+        returnCredit(filter, messages: chosen.sequences.count)
     }
 
     private func settleChosen(_ chosen: ChosenMessages) {

@@ -73,6 +73,8 @@ package struct MQTTFrontOptions: Sendable {
     /// With the client's identifier behind it, what a client that asks is told as the basis of its response topics
     /// (MQTT 5.0 §4.10.1).
     static let responsePrefix = "response/"
+    /// How long messages of a group wait that no member could be given because the disk is full.
+    static let chosenAgainMicroseconds: UInt64 = 1_000_000
     /// What may come behind a CONNECT before it is answered and reading stops.
     static let openingBytes = 256 << 10
     /// Last values that are read at a time for a new subscription.
