@@ -7,6 +7,7 @@ import time
 import pytest
 import sluice_native
 from test_cross_protocol import http
+from test_mqtt_sessions import PUBCOMP, PUBLISH, PUBREC, PUBREL, Raw, publish
 from test_restart import read_all
 
 
@@ -75,4 +76,38 @@ def test_writes_go_on_once_there_is_room(small_disk, make_server):
                 assert time.monotonic() < deadline, "still refused after room was made"
                 time.sleep(0.2)
     assert len(read_all(server, "big")) == stored + 1
+    server.stop()
+
+
+def test_a_member_of_a_group_gets_its_messages_once_there_is_room(small_disk, make_server):
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"\0" * (18 << 20))
+    server = make_server("disk/data").start()
+    member = Raw(server, "member", properties=b"\x21\0\1")
+    assert member.subscribe(("$share/g/job", 2)) == [2]
+    publish(server, "job", "first", "second", "third", qos=2)
+    first = member.expect(PUBLISH, payload="first")
+    with sluice_native.Client(port=server.native_port) as client:
+        client.create_topic("big")
+        producer = client.producer("big", anonymous=True)
+        for size in [50_000, 2_000, 50, 1]:
+            with pytest.raises(sluice_native.SluiceError):
+                for _ in range(2_000):
+                    producer.produce([b"x" * size])
+    # It refuses one, and could have the next.
+    member.ack(PUBREC, first.id, 0x80)
+    time.sleep(1.5)
+    member.silent()
+    ballast.unlink()
+    got = []
+    while len(got) < 2:
+        received = member.read(seconds=20)
+        assert received is not None, "the member was closed"
+        if received.type == PUBLISH:
+            got.append(received.payload)
+            member.ack(PUBREC, received.id)
+        else:
+            assert received.type == PUBREL
+            member.ack(PUBCOMP, received.id)
+    assert sorted(got) == ["second", "third"]
     server.stop()
