@@ -163,4 +163,16 @@ import Testing
         let effects = try host.unbind("q", from: "e3", "k").unbound
         #expect(effects.count <= 100)
     }
+
+    @Test("thousands of bindings of one exchange and one queue are no more work each than the first")
+    func many() throws {
+        var host = Host()
+        try host.exchange("x", "topic", durable: true)
+        try host.queue("q", durable: true)
+        let count = 5_000
+        for key in 0..<count { #expect(try host.bind("q", to: "x", ShortString("k\(key)")).bound.count == 1) }
+        #expect(host.model.exchange("x")?.bindingCount == count)
+        for key in 0..<count { #expect(try host.unbind("q", from: "x", ShortString("k\(key)")).unbound.count == 1) }
+        #expect(host.model.queue("q")?.bindingCount == 0)
+    }
 }

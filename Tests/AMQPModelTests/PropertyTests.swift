@@ -331,6 +331,22 @@ func listed(_ encoded: [UInt8]) -> [PropertyID: [String]] {
         }
     }
 
+    @Test("a header of the delivery is added to what there is")
+    func deliveryHeaders() {
+        var properties = BasicProperties()
+        #expect(
+            [UInt8]().withUnsafeBytes { DeliveryHeaders.adding(DeliveryHeaders.deliveryCount, 1, to: $0) }
+                .withUnsafeBytes { PropertiesView(validated: $0).headerTable } == ["x-delivery-count": .int64(1)]
+        )
+        properties.contentType = "a"
+        properties.headers = ["x-delivery-count": .string("mine"), "a": .void]
+        let added = properties.encoded().withUnsafeBytes {
+            DeliveryHeaders.adding(DeliveryHeaders.deliveryCount, 2, to: $0)
+        }
+        properties.headers = ["a": .void, "x-delivery-count": .int64(2)]
+        #expect(added == properties.encoded())
+    }
+
     @Test("thousands of user properties take their time, and no more", arguments: [5_000])
     func many(count: Int) {
         var writer = PropertyWriter()

@@ -173,4 +173,9 @@ import Testing
                 == "406 PRECONDITION_FAILED - cannot declare queue 'b': queue limit in vhost '/' (1) is reached"
         )
     }
+
+    @Test("a queue takes little memory, since there may be a hundred thousand of them")
+    func size() {
+        #expect(MemoryLayout<Queue>.stride <= 128)
+    }
 }

@@ -24,10 +24,8 @@ package struct Queue: Sendable {
     /// The connection that it belongs to and ends with; nil where all may use it.
     package let owner: UInt64?
     package let arguments: FieldTable
-    /// What its arguments say.
-    package let ownSettings: QueueSettings
-    /// What arguments and policies say together.
-    package internal(set) var settings: QueueSettings
+    private let own: SharedSettings
+    private var merged: SharedSettings
     /// The inbox of the queue; of a stream, the topic.
     package let storageName: String
     /// Under which its definition is stored; zero where it is not.
@@ -60,13 +58,35 @@ package struct Queue: Sendable {
         self.isAutoDelete = isAutoDelete
         self.owner = owner
         self.arguments = arguments
-        self.ownSettings = ownSettings
-        self.settings = ownSettings
+        own = SharedSettings.of(ownSettings)
+        merged = own
         self.storageName = storageName
         self.storedNumber = storedNumber
+    }
+
+    /// What its arguments say.
+    package var ownSettings: QueueSettings { own.value }
+
+    /// What arguments and policies say together.
+    package internal(set) var settings: QueueSettings {
+        get { merged.value }
+        set { merged = newValue == own.value ? own : SharedSettings.of(newValue) }
     }
 
     package var isExclusive: Bool { owner != nil }
     package var isStream: Bool { kind == .stream }
     package var bindingCount: Int { incoming.count }
+}
+
+/// Settings that are shared: most queues have none of their own, and there may be a hundred thousand of them.
+private final class SharedSettings: Sendable {
+    let value: QueueSettings
+
+    private init(_ value: QueueSettings) { self.value = value }
+
+    private static let plain = SharedSettings(QueueSettings())
+
+    static func of(_ settings: QueueSettings) -> SharedSettings {
+        settings == plain.value ? plain : SharedSettings(settings)
+    }
 }

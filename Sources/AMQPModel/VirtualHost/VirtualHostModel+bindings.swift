@@ -9,47 +9,61 @@ extension VirtualHostModel {
     ///   arguments or a key that the exchange cannot use, and beyond the limit of ways to one queue.
     package mutating func bind(_ bind: QueueBind, connection: UInt64?) throws(AMQPError) -> [ModelEffect] {
         guard !bind.exchange.isEmpty else { throw Self.defaultExchange(.queueBind) }
-        let source = try existing(bind.exchange)
-        guard let queue = queues[bind.queue] else { throw .noQueue(bind.queue, virtualHost: name) }
-        if let connection { try checkOwner(queue, connection) }
-        let link = IncomingBinding(
-            source: bind.exchange,
-            routingKey: bind.routingKey,
-            arguments: bind.arguments.sorted
-        )
-        guard !queue.incoming.contains(link) else { return [] }
-        try BindingRules.check(source, link, method: .queueBind)
-        let added = try ways(of: link, already: queue.installed.count, method: .queueBind)
-        let number = try takeBindingNumber(
-            link,
-            .queue(queue.name),
-            isStored: source.isDurable && queue.storedNumber != 0
-        )
+        let link = IncomingBinding(source: bind.exchange, routingKey: bind.routingKey, arguments: bind.arguments.sorted)
+        guard let plan = try plan(link, to: bind.queue, connection) else { return [] }
+        let number = try takeBindingNumber(link, .queue(bind.queue), isStored: plan.isStored)
         var effects: [ModelEffect] = []
-        connect(link, .queue(queue.name), number, &effects)
-        for binding in added {
-            let count = queues[queue.name]?.installed[binding, default: 0] ?? 0
-            queues[queue.name]?.installed[binding] = count + 1
-            if count == 0, !queue.isStream { effects.append(.bind(inbox: queue.storageName, binding)) }
+        connect(link, .queue(bind.queue), number, &effects)
+        for binding in plan.added {
+            let count = queues[bind.queue]?.installed[binding] ?? 0
+            queues[bind.queue]?.installed[binding] = count + 1
+            if count == 0, let inbox = plan.inbox { effects.append(.bind(inbox: inbox, binding)) }
         }
         return effects
+    }
+
+    /// What a new binding of a queue comes to. It is found here, so that nobody holds a copy of the exchange or the
+    /// queue while it changes: their bindings would be copied for each of them.
+    private struct BindingPlan {
+        var added: [InboxBinding]
+        var isStored: Bool
+        /// Nil for a stream.
+        var inbox: String?
+    }
+
+    /// Nil where it is there already.
+    private func plan(
+        _ link: IncomingBinding,
+        to name: ShortString,
+        _ connection: UInt64?
+    ) throws(AMQPError) -> BindingPlan? {
+        let source = try existing(link.source)
+        guard let queue = queues[name] else { throw .noQueue(name, virtualHost: self.name) }
+        if let connection { try checkOwner(queue, connection) }
+        guard !queue.incoming.contains(link) else { return nil }
+        try BindingRules.check(source, link, method: .queueBind)
+        return BindingPlan(
+            added: try ways(of: link, already: queue.installed.count, method: .queueBind),
+            isStored: source.isDurable && queue.storedNumber != 0,
+            inbox: queue.isStream ? nil : queue.storageName
+        )
     }
 
     /// queue.unbind. What is not bound is unbound already.
     package mutating func unbind(_ bind: QueueBind, connection: UInt64?) throws(AMQPError) -> [ModelEffect] {
         guard !bind.exchange.isEmpty else { throw Self.defaultExchange(.queueUnbind) }
-        guard let queue = queues[bind.queue] else { return [] }
-        if let connection { try checkOwner(queue, connection) }
         let link = IncomingBinding(source: bind.exchange, routingKey: bind.routingKey, arguments: bind.arguments.sorted)
-        guard queue.incoming.contains(link) else { return [] }
+        if let connection, let queue = queues[bind.queue] { try checkOwner(queue, connection) }
+        guard queues[bind.queue]?.incoming.contains(link) == true else { return [] }
+        let inbox = queues[bind.queue].flatMap { $0.isStream ? nil : $0.storageName }
         let removed = (try? ways(of: link, already: 0, method: .queueUnbind)) ?? []
         var effects: [ModelEffect] = []
         for binding in removed {
-            guard let count = queues[queue.name]?.installed[binding] else { continue }
-            queues[queue.name]?.installed[binding] = count > 1 ? count - 1 : nil
-            if count == 1, !queue.isStream { effects.append(.unbind(inbox: queue.storageName, binding)) }
+            guard let count = queues[bind.queue]?.installed[binding] else { continue }
+            queues[bind.queue]?.installed[binding] = count > 1 ? count - 1 : nil
+            if count == 1, let inbox { effects.append(.unbind(inbox: inbox, binding)) }
         }
-        disconnect(link, .queue(queue.name), &effects)
+        disconnect(link, .queue(bind.queue), &effects)
         endUnusedExchanges([link.source], &effects)
         return effects
     }
@@ -60,16 +74,9 @@ extension VirtualHostModel {
     ///   would be reached on too many ways.
     package mutating func bind(_ bind: ExchangeBind) throws(AMQPError) -> [ModelEffect] {
         guard !bind.source.isEmpty, !bind.destination.isEmpty else { throw Self.defaultExchange(.exchangeBind) }
-        let source = try existing(bind.source)
-        let destination = try existing(bind.destination)
         let link = IncomingBinding(source: bind.source, routingKey: bind.routingKey, arguments: bind.arguments.sorted)
-        guard !destination.incoming.contains(link) else { return [] }
-        try BindingRules.check(source, link, method: .exchangeBind)
-        let number = try takeBindingNumber(
-            link,
-            .exchange(bind.destination),
-            isStored: source.isDurable && destination.isDurable
-        )
+        guard let isStored = try isStored(link, to: bind.destination) else { return [] }
+        let number = try takeBindingNumber(link, .exchange(bind.destination), isStored: isStored)
         var effects: [ModelEffect] = []
         connect(link, .exchange(bind.destination), number, &effects)
         do throws(AMQPError) {
@@ -95,6 +102,15 @@ extension VirtualHostModel {
         effects += stored
         endUnusedExchanges([link.source], &effects)
         return effects
+    }
+
+    /// Whether a new binding of an exchange is to be stored; nil where it is there already.
+    private func isStored(_ link: IncomingBinding, to name: ShortString) throws(AMQPError) -> Bool? {
+        let source = try existing(link.source)
+        let destination = try existing(name)
+        guard !destination.incoming.contains(link) else { return nil }
+        try BindingRules.check(source, link, method: .exchangeBind)
+        return source.isDurable && destination.isDurable
     }
 
     // MARK: Both ends
