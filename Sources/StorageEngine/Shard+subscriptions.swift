@@ -253,9 +253,12 @@ extension Shard {
         }
         if policy != subscription.policy {
             let isReordered = (policy.consumers == .orderedByKey) != (subscription.policy.consumers == .orderedByKey)
+            let isShorter =
+                policy.expiresUnusedMicroseconds > 0
+                && policy.expiresUnusedMicroseconds < subscription.policy.expiresUnusedMicroseconds
             try change(.policy(policy), of: subscription)
-            // Who changes it uses it: a shorter time until it expires counts from now on.
-            if subscription.unusedSince != nil { note(.unused(since: clock), subscription) }
+            // A shorter time until it expires counts from now on: it would be over at once otherwise.
+            if isShorter, subscription.unusedSince != nil { note(.unused(since: clock), subscription) }
             if isReordered { for lane in subscription.lanes { lane?.delivery.lookAgain() } }
             prepare(subscription, now: state.lastTime)
             enqueue(subscription)
