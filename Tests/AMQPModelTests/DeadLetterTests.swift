@@ -167,6 +167,22 @@ import Testing
         #expect(death(publication)?["exchange"] == .string("amq.topic"))
     }
 
+    @Test("what a queue let go of just before it was deleted is not lost")
+    func afterwards() throws {
+        var host = try host()
+        _ = try host.model.delete(QueueDelete(queue: "q"), connection: nil)
+        #expect(letter(host, reason: "rejected", properties: [])?.exchange == "dlx")
+        for number in 0..<1_100 {
+            let name = ShortString("t\(number)")
+            try host.queue(name, exclusive: true, ["x-dead-letter-exchange": .string("dlx")])
+            _ = try host.model.delete(QueueDelete(queue: name), connection: nil)
+        }
+        #expect(letter(host, reason: "rejected", properties: []) == nil)
+        #expect(letter(host, reason: "rejected", inbox: "t1099", properties: []) != nil)
+        #expect(letter(host, reason: "rejected", inbox: "t76", properties: []) != nil)
+        #expect(letter(host, reason: "rejected", inbox: "t75", properties: []) == nil)
+    }
+
     @Test("a letter whose queue, exchange or wish for letters is gone is dropped")
     func dropped() throws {
         var host = try host()

@@ -14,6 +14,6 @@ package struct DeadLetterPublication: Sendable {
 
 package enum DeadLetterOutcome: Sendable {
     case publish(DeadLetterPublication)
-    /// It goes nowhere: its queue is gone or has no dead letter exchange any more, or the exchange is not there.
+    /// It goes nowhere: its queue has no dead letter exchange any more, or the exchange is not there.
     case drop
 }

@@ -15,7 +15,8 @@ extension VirtualHostModel {
         decoder: inout PropertyDecoder
     ) -> DeadLetterOutcome {
         let story = DeathStory(record.properties)
-        guard let inbox = story.subscription, let queue = queue(ofInbox: inbox) else { return .drop }
+        guard let inbox = story.subscription, let queue = queue(ofInbox: inbox) ?? formerQueues.queue(ofInbox: inbox)
+        else { return .drop }
         let address = address(ofTopic: story.topic)
         return decoder.decodeDeadLetter(record, story, address: address, now: now) { content in
             deadLetter(

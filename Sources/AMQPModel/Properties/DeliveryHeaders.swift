@@ -1,4 +1,4 @@
-package import AMQPProtocol
+internal import AMQPProtocol
 
 /// Headers that a delivery has and the stored message has not.
 package enum DeliveryHeaders {

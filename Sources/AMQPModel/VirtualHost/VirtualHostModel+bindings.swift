@@ -187,6 +187,7 @@ extension VirtualHostModel {
             storedNumbers.remove(queue.storedNumber)
             effects.append(.store(number: queue.storedNumber, value: nil))
         }
+        formerQueues.insert(queue)
         queues[name] = nil
         queueNames[queue.number] = nil
         if let owner = queue.owner { queuesOfConnections[owner]?.remove(name) }

@@ -26,6 +26,8 @@ package struct VirtualHostModel: Sendable {
     var nextQueue: UInt32 = 1
     var streams = 0
     var policies = PolicyTable()
+    /// Queues that are gone, whose letters may still be on their way.
+    var formerQueues = FormerQueues()
     /// Of exchanges that messages were routed by.
     var routingIndexes: [ShortString: RoutingIndex] = [:]
 
