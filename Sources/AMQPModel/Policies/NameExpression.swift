@@ -1,10 +1,11 @@
 /// A regular expression over names, as operators write them in policies and permissions.
 ///
-/// The usual notation without back references and look-behind: `. [a-z] [^x] \d \w \s ^ $ | ( ) (?: ) (?= ) (?! ) (?i)
-/// * + ? {2,5}`, and no `(?=` inside another. It matches bytes, so that a name need not be UTF-8; anywhere in the name, unless it is anchored.
+/// The usual notation, `. [a-z] [^x] \d \w \s ^ $ | ( ) (?: ) (?= ) (?! ) (?i) * + ? {2,5}`, without back references
+/// and look-behind, and with no `(?=` inside another. It matches bytes, so that a name need not be UTF-8, and anywhere
+/// in the name, unless it is anchored.
 ///
-/// Every step of the program is tried once at most at each place of a name: whatever the pattern, a match takes time with
-/// the product of their lengths, and the event loop is not held up.
+/// Every step of the program is tried once at most at each place of a name: whatever the pattern, a match takes time
+/// with the product of their lengths, and with its square behind `(?=`; so the event loop is not held up.
 package struct NameExpression: Sendable, Hashable {
     package let pattern: String
     private let program: [Step]
@@ -71,7 +72,6 @@ package struct NameExpression: Sendable, Hashable {
                     work.append((second, position))
                     work.append((first, position))
                 case .look(let isNegative, let end):
-                    // One that succeeded has left its steps visited, but comes here again only by another way.
                     var inner = Search(program: program, name: name)
                     if inner.runs(from: step + 1, at: position) != isNegative { work.append((end, position)) }
                 }
