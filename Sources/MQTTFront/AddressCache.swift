@@ -15,7 +15,7 @@ struct AddressCache {
 
     /// Each name has two places; a later one takes the first of its own over where both are taken.
     private var places = Array(repeating: Address(), count: Self.size)
-    private static let size = 1_024
+    private static let size = 512
 
     subscript(place: Int) -> Address { places[place] }
 

@@ -21,13 +21,20 @@ extension MQTTConnectionHandler {
     /// Attaches a consumer with as much credit as the client's window has room.
     /// - Parameter used: messages of it that the client has not finished.
     func attach(to name: String, as attachment: UInt32, used: Int = 0) {
-        sources[attachment] = LeasedSource(attachment: attachment, messages: used)
+        let source = LeasedSource(messages: used)
+        sources[attachment] = source
+        if attachment == SessionInbox.attachment { inbox?.source = source }
         let request = AttachRequest(
             source: .consumer(of: name, .attachment),
             creditMessages: UInt64(max(0, machine.deliveryLimit - used)),
             creditBytes: UInt64(front.options.outgoingBufferBytes)
         )
         session?.storage.attach(request, attachment: attachment)
+    }
+
+    /// Most messages come from the inbox.
+    private func source(_ attachment: UInt32) -> LeasedSource? {
+        attachment == SessionInbox.attachment ? inbox?.source : sources[attachment]
     }
 
     func batchDelivered(_ delivery: BatchDelivery) {

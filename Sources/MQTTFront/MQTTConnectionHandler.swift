@@ -84,10 +84,7 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     @exclusivity(unchecked)
     var inbox: SessionInbox?
     /// Where messages are leased from, by attachment.
-    var sources: [UInt32: LeasedSource] = [:] { didSet { lastSource = nil } }
-    /// The one that was used last: mostly there is only one.
-    @exclusivity(unchecked)
-    private var lastSource: LeasedSource?
+    var sources: [UInt32: LeasedSource] = [:]
     var hasSettled = false
     /// The groups that it is a member of, by attachment.
     var groupIDs: [UInt32: SubscriptionID] = [:]
@@ -103,12 +100,6 @@ final class MQTTConnectionHandler: ChannelInboundHandler {
     var isScanning = false
     /// New filters for values of the server's own, which are sent behind the SUBACK.
     var systemScans: [Subscription] = []
-
-    func source(_ attachment: UInt32) -> LeasedSource? {
-        if let lastSource, lastSource.attachment == attachment { return lastSource }
-        lastSource = sources[attachment]
-        return lastSource
-    }
 
     init(front: MQTTFront) {
         self.front = front

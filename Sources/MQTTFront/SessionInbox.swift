@@ -11,6 +11,8 @@ final class SessionInbox {
 
     let id: SubscriptionID
     let name: String
+    /// What is leased from it, once its consumer is attached.
+    var source: LeasedSource?
     /// Changes of the session's state that are not handed over yet.
     var changes: StateChanges
     /// The session's state has a will.
@@ -130,7 +132,6 @@ struct DeliveryToken {
 
 /// A consumer of leased messages: the session's own inbox, or a group.
 final class LeasedSource {
-    let attachment: UInt32
     /// Messages that are leased and not settled, and about their bytes: given back as credit.
     var messages: Int
     var bytes = 0
@@ -141,10 +142,7 @@ final class LeasedSource {
     /// Messages that are settled and whose credit was not given back.
     var unreturned = 0
 
-    init(attachment: UInt32, messages: Int) {
-        self.attachment = attachment
-        self.messages = messages
-    }
+    init(messages: Int) { self.messages = messages }
 }
 
 /// Messages of an inbox that follow each other and differ only in their payloads.
