@@ -49,7 +49,7 @@ package final class Shard {
     /// Changes of delivery states that are not in the log yet.
     @exclusivity(unchecked) var journal: DeliveryJournal
     /// Changes of session states that are not in the log yet: written behind those of delivery states.
-    var stateJournal: StateJournal
+    @exclusivity(unchecked) var stateJournal: StateJournal
     /// When the journal is written even if nobody waits for it.
     @exclusivity(unchecked) var journalDeadline: Timestamp?
     /// Answers that wait until the journal is durable.

@@ -29,10 +29,11 @@ extension Shard {
 
     /// Makes changes that are written with the others of this round.
     func gather(_ changes: StateChanges, now: Timestamp) {
-        guard let subscription = state.subscriptions[changes.subscription] else { return }
-        for change in changes.changes {
-            note(change.value.map { .put(change.key, $0) } ?? .removed(change.key), subscription)
-        }
+        guard !changes.changes.isEmpty, let subscription = state.subscriptions[changes.subscription] else { return }
+        for change in changes.changes { subscription.set(change.key, change.value) }
+        guard subscription.isLogged else { return }
+        stateJournal.append(changes)
+        noteJournal(subscription)
     }
 
     /// Makes a change, and notes it for the log.
@@ -40,6 +41,10 @@ extension Shard {
         subscription.apply(change)
         guard subscription.isLogged else { return }
         stateJournal.append(change, to: subscription.id)
+        noteJournal(subscription)
+    }
+
+    private func noteJournal(_ subscription: Subscription) {
         subscription.stateGeneration = stateJournal.generation
         if journalDeadline == nil { journalDeadline = clock.advanced(byMicroseconds: options.lazySyncMicroseconds) }
     }

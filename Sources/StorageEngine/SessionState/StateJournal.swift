@@ -35,11 +35,21 @@ struct StateJournal {
     var isFull: Bool { !full.isEmpty }
 
     mutating func append(_ change: SessionChange, to id: SubscriptionID) {
-        if bytes.count >= recordBytes {
-            full.append(bytes)
-            bytes.removeAll(keepingCapacity: true)
-        }
+        makeRoom()
         Self.write(change, of: id, to: &bytes)
+    }
+
+    mutating func append(_ changes: StateChanges) {
+        for change in changes.changes {
+            makeRoom()
+            Self.write(change, of: changes.subscription, to: &bytes)
+        }
+    }
+
+    private mutating func makeRoom() {
+        guard bytes.count >= recordBytes else { return }
+        full.append(bytes)
+        bytes.removeAll(keepingCapacity: true)
     }
 
     /// What the next record is to hold.
@@ -54,14 +64,12 @@ struct StateJournal {
     static func encode(_ changes: StateChanges) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(changes.byteCount)
-        for change in changes.changes {
-            write(
-                change.value.map { .put(change.key, $0) } ?? .removed(change.key),
-                of: changes.subscription,
-                to: &bytes
-            )
-        }
+        for change in changes.changes { write(change, of: changes.subscription, to: &bytes) }
         return bytes
+    }
+
+    private static func write(_ change: StateChanges.Change, of id: SubscriptionID, to bytes: inout [UInt8]) {
+        write(change.value.map { .put(change.key, $0) } ?? .removed(change.key), of: id, to: &bytes)
     }
 
     private static func write(_ change: SessionChange, of id: SubscriptionID, to bytes: inout [UInt8]) {
@@ -161,12 +169,19 @@ extension ShardState {
 extension Subscription {
     func apply(_ change: SessionChange) {
         switch change {
-        case .put(let key, let value):
-            if sessionState.updateValue(value, forKey: key) == nil { family?.put(key) }
-        case .removed(let key):
-            if sessionState.removeValue(forKey: key) != nil { family?.removed(key) }
+        case .put(let key, let value): set(key, value)
+        case .removed(let key): set(key, nil)
         case .used: unusedSince = nil
         case .unused(let time): unusedSince = time
+        }
+    }
+
+    /// - Parameter value: nil where there is to be none.
+    func set(_ key: UInt64, _ value: [UInt8]?) {
+        if let value {
+            if sessionState.updateValue(value, forKey: key) == nil { family?.put(key) }
+        } else if sessionState.removeValue(forKey: key) != nil {
+            family?.removed(key)
         }
     }
 }

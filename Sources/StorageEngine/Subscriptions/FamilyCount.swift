@@ -2,24 +2,28 @@ internal import StorageService
 
 /// Counts the subscriptions whose names begin alike, see `StorageHealth.families`.
 final class FamilyCount {
-    private(set) var counted = SubscriptionFamily()
+    private var family = SubscriptionFamily()
+    /// Values by their kind: some come and go with each message.
+    @exclusivity(unchecked) private var values = [Int](repeating: 0, count: 256)
 
-    func made() { counted.count += 1 }
-    func expired() { counted.expired += 1 }
+    var counted: SubscriptionFamily {
+        var counted = family
+        for (kind, count) in values.enumerated() where count > 0 { counted.values[UInt8(kind)] = count }
+        return counted
+    }
+
+    func made() { family.count += 1 }
+    func expired() { family.expired += 1 }
 
     func deleted(_ state: some Sequence<UInt64>) {
-        counted.count -= 1
+        family.count -= 1
         for key in state { removed(key) }
     }
 
-    func put(_ key: UInt64) { counted.values[Self.kind(key), default: 0] += 1 }
+    func put(_ key: UInt64) { values[Self.kind(key)] += 1 }
+    func removed(_ key: UInt64) { values[Self.kind(key)] -= 1 }
 
-    func removed(_ key: UInt64) {
-        let rest = (counted.values[Self.kind(key)] ?? 0) - 1
-        counted.values[Self.kind(key)] = rest > 0 ? rest : nil
-    }
-
-    private static func kind(_ key: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: key >> 56) }
+    private static func kind(_ key: UInt64) -> Int { Int(key >> 56) }
 
     /// What a name begins with; nil for those of others.
     static func name(of subscription: String) -> String? {

@@ -38,7 +38,7 @@ final class Subscription: ReaderOwner {
     /// The number that the next binding gets in the routing table.
     var nextBinding: UInt32 = 0
     /// What is kept for its user, by the user's numbers.
-    var sessionState: [UInt64: [UInt8]] = [:]
+    @exclusivity(unchecked) var sessionState: [UInt64: [UInt8]] = [:]
     /// Which gathering of changes has the last one of that.
     var stateGeneration = UInt32.max
     /// Those that it is counted with.
