@@ -92,7 +92,7 @@ final class Housekeeper: StorageSessionDelegate {
             record.hasAbsoluteName = front.addresses[place].isAbsolute
             record.deliveryClass = will.qos.deliveryClass
             record.isRetained = will.retain
-            PropertyMapping.read(will.properties, into: &front.properties)
+            PropertyMapping.read(will.properties, delaySeconds: delaySeconds ?? 0, into: &front.properties)
             client.bytes.withUnsafeBytes { front.properties.append(.publisher, $0) }
             if let delaySeconds {
                 // What waits is stored, whatever its quality.

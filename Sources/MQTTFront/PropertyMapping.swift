@@ -22,7 +22,7 @@ enum PropertyMapping {
             let value = section.bytes(property.first)
             switch property.identifier {
             case .payloadFormatIndicator: if property.integer == 1 { writer.append(.payloadIsText, byte: 1) }
-            case .messageExpiryInterval: appendExpiry(property.integer, &writer)
+            case .messageExpiryInterval: appendExpiry(UInt64(property.integer), &writer)
             case .contentType: writer.append(.contentType, value)
             case .responseTopic: writer.append(.replyTo, value)
             case .correlationData: writer.append(.correlationID, value)
@@ -34,10 +34,17 @@ enum PropertyMapping {
     }
 
     /// Reads the properties of a will.
-    static func read(_ properties: PublishProperties, into writer: inout MessageModel.PropertyWriter) {
+    /// - Parameter delaySeconds: it is published so much later, and its time counts from then on (MQTT 5.0 §3.1.3.2.4).
+    static func read(
+        _ properties: PublishProperties,
+        delaySeconds: UInt32,
+        into writer: inout MessageModel.PropertyWriter
+    ) {
         writer.removeAll()
         if properties.isPayloadText == true { writer.append(.payloadIsText, byte: 1) }
-        if let seconds = properties.messageExpirySeconds { appendExpiry(seconds, &writer) }
+        if let seconds = properties.messageExpirySeconds {
+            appendExpiry(UInt64(seconds) + UInt64(delaySeconds), &writer)
+        }
         properties.contentType?.bytes.withUnsafeBytes { writer.append(.contentType, $0) }
         properties.responseTopic?.bytes.withUnsafeBytes { writer.append(.replyTo, $0) }
         properties.correlationData?.withUnsafeBytes { writer.append(.correlationID, $0) }
@@ -49,8 +56,8 @@ enum PropertyMapping {
         writer.append(.origin, byte: OriginFront.mqtt.rawValue)
     }
 
-    private static func appendExpiry(_ seconds: UInt32, _ writer: inout MessageModel.PropertyWriter) {
-        writer.append(.expiry, number: Timestamp.wallClock() + UInt64(seconds) * 1_000_000)
+    private static func appendExpiry(_ seconds: UInt64, _ writer: inout MessageModel.PropertyWriter) {
+        writer.append(.expiry, number: Timestamp.wallClock() + seconds * 1_000_000)
     }
 
     private static func appendUser(

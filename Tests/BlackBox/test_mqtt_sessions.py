@@ -93,6 +93,7 @@ class Raw:
             flags |= 4 | will.get("qos", 1) << 3 | (0x20 if will.get("retain") else 0)
             if level == 5:
                 extra = b"\x18" + struct.pack("!I", will["delay"]) if will.get("delay") else b""
+                extra += will.get("properties", b"")
                 payload += varint(len(extra)) + extra
             payload += text(will["topic"]) + text(will["payload"])
         body = text("MQTT") + bytes([level, flags]) + struct.pack("!H", keepalive)
@@ -591,6 +592,17 @@ def test_a_will_waits_for_its_delay_and_a_return_withdraws_it(server):
     started = time.monotonic()
     watcher.expect(PUBLISH, topic="will/x", payload="gone")
     assert 0.8 <= time.monotonic() - started <= 4
+
+
+def test_the_time_of_a_will_counts_from_its_publication(server):
+    # MQTT 5.0 §3.1.3.2.4
+    watch = Raw(server, "watch", clean=True, expiry=None)
+    watch.subscribe(("gone/#", 1))
+    expiry = b"\x02" + struct.pack("!I", 1)
+    for delay in [2, None]:
+        will = {"topic": "gone/x", "payload": "gone", "delay": delay, "properties": expiry}
+        Raw(server, "dying", clean=True, will=will).drop()
+        watch.ack(PUBACK, watch.expect(PUBLISH, payload="gone", properties=expiry).id)
 
 
 def test_a_will_that_waits_survives_a_restart_of_the_server(server):
