@@ -13,6 +13,10 @@ struct WaitingPublish {
     var token: DeliveryToken
     /// The identifier that it must have; zero for any.
     var identifier: UInt16
+    /// When it expires, in µs; nil for never.
+    var deadline: UInt64?
+    /// It was sent before: then it is sent again, expired or not.
+    var isAgain: Bool
 }
 
 // Messages to the client.
@@ -151,9 +155,14 @@ extension MQTTConnectionHandler {
         guard !record.properties.isEmpty, let deadline = PropertyCursor.number(.expiry, in: record.properties) else {
             return .never
         }
+        let left = secondsLeft(until: deadline)
+        return left > 0 ? .seconds(left) : nil
+    }
+
+    /// Rounded up; zero where the time is over.
+    private func secondsLeft(until deadline: UInt64) -> UInt32 {
         let now = Timestamp.wallClock()
-        guard deadline > now else { return nil }
-        return .seconds(UInt32(clamping: (deadline - now + 999_999) / 1_000_000))
+        return deadline > now ? UInt32(clamping: (deadline - now + 999_999) / 1_000_000) : 0
     }
 
     /// Sends what is the same for all clients of a version: it is encoded once, and gets its packet identifier here.
@@ -317,13 +326,31 @@ extension MQTTConnectionHandler {
         guard let size = packet.packetSize, machine.fits(packetSize: size) else { return nil }
         var buffer = ByteBufferAllocator().buffer(capacity: size)
         guard let encoded = packet.encode(into: &buffer) else { return nil }
-        return WaitingPublish(packet: buffer, encoded: encoded, qos: packet.qos, token: token, identifier: identifier)
+        return WaitingPublish(
+            packet: buffer,
+            encoded: encoded,
+            qos: packet.qos,
+            token: token,
+            identifier: identifier,
+            deadline: packet.messageExpirySeconds.map { Timestamp.wallClock() + UInt64($0) * 1_000_000 },
+            isAgain: packet.isDuplicate
+        )
     }
 
     /// The client acknowledged something: sends what waited for that.
     func sendWaiting(output: inout ByteBuffer) {
         while let next = waiting.first {
             let size = next.encoded.packetSize
+            let left = next.deadline.map { secondsLeft(until: $0) }
+            if left == 0, !next.isAgain {
+                // Its time was over before it could be sent [MQTT-3.3.2-5].
+                waiting.removeFirst()
+                waitingBytes -= size
+                if next.token.attachment != 0 {
+                    settle(Leased(attachment: next.token.attachment, sequence: next.token.sequence, isAgain: false))
+                }
+                continue
+            }
             var admission = machine.admitDelivery(
                 qos: next.qos,
                 packetSize: size,
@@ -340,6 +367,7 @@ extension MQTTConnectionHandler {
                 let start = output.writerIndex
                 output.writeImmutableBuffer(next.packet)
                 next.encoded.setPacketIdentifier(identifier, in: &output, packetAt: start)
+                if let left { next.encoded.setMessageExpiry(seconds: left, in: &output, packetAt: start) }
             case .windowFull: return
             case .tooLarge, .notConnected: break
             }

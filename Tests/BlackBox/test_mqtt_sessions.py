@@ -931,6 +931,28 @@ def test_what_was_sent_does_not_make_room_for_others(make_server):
     client.silent()
 
 
+@pytest.mark.parametrize("level", [4, 5])
+def test_expiry_counts_down_while_a_message_waits_for_room_in_the_window(make_server, level):
+    server = make_server("narrow", ["mqtt.max_in_flight=1"]).start()
+    client = Raw(server, "slow", clean=True, level=level, expiry=None)
+    client.subscribe(("w", 1))
+    publisher = Raw(server, "publisher", clean=True, expiry=None)
+    for number, seconds in enumerate([100, 1, 100, None, 1, None], 1):
+        properties = b"\x02" + struct.pack("!I", seconds) if seconds else b""
+        publisher.publish("w", str(number), qos=1, id=number, properties=properties)
+        publisher.expect(PUBACK)
+    message = client.expect(PUBLISH, payload="1")
+    time.sleep(2.2)
+    client.ack(PUBACK, message.id)
+    message = client.expect(PUBLISH, payload="3")
+    if level == 5:
+        assert message.properties in (b"\x02\0\0\0\x62", b"\x02\0\0\0\x61")
+    client.ack(PUBACK, message.id)
+    client.ack(PUBACK, client.expect(PUBLISH, payload="4").id)
+    client.ack(PUBACK, client.expect(PUBLISH, payload="6").id)
+    client.silent()
+
+
 # Shared subscriptions with QoS 2: a message is one member's for good, [MQTT-4.8.2-4] and [MQTT-4.8.2-5]
 
 

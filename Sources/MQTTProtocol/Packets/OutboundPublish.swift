@@ -63,11 +63,19 @@ package struct EncodedPublish: Sendable, Hashable {
     package var packetSize: Int
     /// Distance from the first byte to the packet identifier; zero when the packet has none.
     package var packetIdentifierOffset: Int
+    /// Distance from the first byte to the value of the message expiry interval; zero when the packet has none.
+    package var messageExpiryOffset = 0
 
     /// Gives a copy of the packet that begins at `start` in `buffer` its own packet identifier.
     package func setPacketIdentifier(_ identifier: UInt16, in buffer: inout ByteBuffer, packetAt start: Int) {
         guard packetIdentifierOffset > 0 else { return }
         buffer.setInteger(identifier, at: start + packetIdentifierOffset)
+    }
+
+    /// Says how much is left of a message's time where the packet waited.
+    package func setMessageExpiry(seconds: UInt32, in buffer: inout ByteBuffer, packetAt start: Int) {
+        guard messageExpiryOffset > 0 else { return }
+        buffer.setInteger(seconds, at: start + messageExpiryOffset)
     }
 }
 
@@ -142,7 +150,13 @@ extension OutboundPublish {
                 result.packetIdentifierOffset = cursor.position
                 cursor.write(packetIdentifier)
             }
-            if version.hasProperties { writeProperties(sizes.properties, &cursor) }
+            if version.hasProperties {
+                if messageExpirySeconds != nil {
+                    // It is the first of the properties, behind their length and its own identifier.
+                    result.messageExpiryOffset = cursor.position + VariableByteInteger.size(sizes.properties) + 1
+                }
+                writeProperties(sizes.properties, &cursor)
+            }
             if includingPayload { cursor.write(payload) }
             return cursor.position
         }

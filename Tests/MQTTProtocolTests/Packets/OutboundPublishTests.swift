@@ -55,6 +55,13 @@ struct OutboundPublishTests {
             #expect(view.qos == qos && view.packetIdentifier == (qos == .atMostOnce ? 0 : 513))
             guard version == .v5 else { continue }
             #expect(view.topicAlias == 4 && view.messageExpirySeconds == expiry)
+            #expect((encoded.messageExpiryOffset > 0) == (expiry != nil))
+            encoded.setMessageExpiry(seconds: 7, in: &buffer, packetAt: encoded.start)
+            let later = Array(buffer.readableBytesView.dropFirst(3))
+            guard case .publish(let changed) = try decode(later, version, from: .server) else {
+                throw Transcript.Unexpected()
+            }
+            #expect(changed.messageExpirySeconds == expiry.map { _ in 7 }, "seed \(seed)")
             let values = try bytes.withUnsafeBytes { try PublishProperties(validated: view.propertiesRange, of: $0) }
             #expect(values.subscriptionIdentifiers == identifiers)
             #expect(values.contentType == (properties.isEmpty ? nil : "t"))
