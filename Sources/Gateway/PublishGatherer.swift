@@ -28,6 +28,9 @@ package final class PublishGatherer {
         var token: UInt64 = 0
         /// Made with it, or not at all.
         var state: StateChanges?
+        /// The answer says which messages nobody took.
+        @exclusivity(unchecked)
+        var reportsUnrouted = false
         /// Whose the messages are, where not of the session that appends.
         @exclusivity(unchecked)
         private var owners: [RecordOwner] = []
@@ -80,17 +83,29 @@ package final class PublishGatherer {
     /// Tokens of the appends: unique on the event loop.
     private var nextToken: UInt64
     private let batchLimit: Int
+    /// See `AppendOptions.refusesSingly`.
+    private let refusesSingly: Bool
     /// Buffers that grew beyond this are given back after their flush.
     private static let keptBufferBytes = 1 << 20
 
-    /// - Parameter firstToken: tokens of this gatherer's appends count up from here, so that an owner that appends by
-    ///   other ways as well can tell them apart.
-    package init(firstToken: UInt64 = 1, batchLimit: Int = 1 << 20) {
+    /// - Parameters:
+    ///   - firstToken: tokens of this gatherer's appends count up from here, so that an owner that appends by other ways
+    ///     as well can tell them apart.
+    ///   - refusesSingly: where an inbox is full, only the messages that it has no room for are refused, and named.
+    package init(firstToken: UInt64 = 1, batchLimit: Int = 1 << 20, refusesSingly: Bool = false) {
         nextToken = firstToken
+        self.refusesSingly = refusesSingly
         self.batchLimit = min(batchLimit, Limits.batchBytes)
     }
 
     package var isEmpty: Bool { used == 0 }
+
+    /// The index of the message that was added last, in its batch. That it was taken by nobody is to be said in the answer.
+    package func reportUnrouted() -> UInt32 {
+        guard let last else { return 0 }
+        last.reportsUnrouted = true
+        return UInt32(truncatingIfNeeded: last.builder.recordCount &- 1)
+    }
 
     /// Adds one message.
     /// - Parameters:
@@ -149,6 +164,7 @@ package final class PublishGatherer {
             open[used].builder.begin()
             open[used].token = nextToken
             open[used].state = nil
+            open[used].reportsUnrouted = false
             _ = open[used].takeOwners()
             open[used].traits = []
             nextToken += 1
@@ -181,6 +197,8 @@ package final class PublishGatherer {
                 )
                 options.owners = batch.takeOwners()
                 options.traits = batch.traits
+                options.reportsUnrouted = batch.reportsUnrouted
+                options.refusesSingly = refusesSingly
                 session.storage.append(view, to: batch.target.partition, options: options, token: batch.token)
             }
             batch.builder.begin()
