@@ -29,7 +29,7 @@ extension Shard {
         guard !specification.name.hasPrefix(Self.redrivePrefix) else {
             throw .error(SluiceError(.invalidName, "subscriptions below '\(Self.redrivePrefix)' are the server's own"))
         }
-        do throws(SluiceError) { try Self.check(specification.policy) } catch { throw .error(error) }
+        do throws(SluiceError) { try check(specification.policy, tenant) } catch { throw .error(error) }
         switch specification.source {
         case .cursor(let topicID, let start):
             guard let topic = state.topics[topicID], topic.tenant == tenant else {
@@ -139,9 +139,13 @@ extension Shard {
         )
     }
 
-    private static func check(_ policy: SubscriptionPolicy) throws(SluiceError) {
-        _ = try filter(of: policy)
-        if let topic = policy.deadLetterTopic { try NameRules.checkTopicName(topic) }
+    private func check(_ policy: SubscriptionPolicy, _ tenant: TenantID) throws(SluiceError) {
+        _ = try Self.filter(of: policy)
+        if let topic = policy.deadLetterTopic {
+            // One of a front's own has been made by the front.
+            let isThere = state.topic(named: topic, tenant: tenant) != nil
+            try NameRules.checkTopicName(topic, allowsInternal: isThere)
+        }
         guard policy.window > 0 else {
             throw SluiceError(.invalidArgument, "the window has room for at least one message")
         }
@@ -244,7 +248,7 @@ extension Shard {
         _ token: UInt64
     ) throws(Refusal) {
         let subscription = try subscription(named: name, tenant)
-        do throws(SluiceError) { try Self.check(policy) } catch { throw .error(error) }
+        do throws(SluiceError) { try check(policy, tenant) } catch { throw .error(error) }
         guard policy.isDurable == subscription.policy.isDurable, policy.maxPriority == subscription.policy.maxPriority
         else {
             throw .error(
