@@ -17,6 +17,13 @@ package struct SettledDelivery: Sendable, Hashable {
         consumer = entry.consumer
         self.outcome = outcome
     }
+
+    /// The same, back to its queue: what was to be settled with a transaction that failed.
+    package var requeued: SettledDelivery {
+        var delivery = self
+        delivery.outcome = .requeue
+        return delivery
+    }
 }
 
 /// The deliveries of a channel that wait for their acknowledgement, in the order of their tags.
