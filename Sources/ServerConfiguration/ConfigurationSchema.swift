@@ -16,7 +16,7 @@ package enum ConfigurationSchema {
                 .name(maxLength: 64),
                 "The node's name. The data directory belongs to the node that first used it, and another name is refused."
             ),
-        ] + storage + native + mqtt + http + log
+        ] + storage + native + mqtt + amqp + http + log
 
     private static let storage: [ConfigurationKey] = [
         ConfigurationKey(
@@ -263,6 +263,76 @@ package enum ConfigurationSchema {
             \.mqtt.sysInterval,
             .duration(.zero ... .seconds(3_600)),
             "How often the values under $SYS/broker are published, as far as they have changed. 0s: never."
+        ),
+    ]
+
+    private static let amqp: [ConfigurationKey] = [
+        ConfigurationKey("amqp.enabled", \.amqp.enabled, .boolean, "Whether AMQP 0-9-1 is served."),
+        ConfigurationKey(
+            list: "amqp.listen",
+            \.amqp.listen,
+            .address,
+            named: "addresses",
+            "Where AMQP 0-9-1 listens, without TLS."
+        ),
+        ConfigurationKey(
+            list: "amqp.proxy_protocol",
+            \.amqp.proxyProtocol,
+            .address,
+            named: "addresses",
+            mayBeEmpty: true,
+            "Those of amqp.listen at which every connection begins with a PROXY header, version 1 or 2, because a load "
+                + "balancer is in front. Others can then not connect there."
+        ),
+        ConfigurationKey(
+            list: "amqp.users",
+            \.amqp.users,
+            .scramUser,
+            named: "users",
+            mayBeEmpty: true,
+            "Who can log in. While there are none, everybody can, with any name and password."
+        ),
+        ConfigurationKey(
+            "amqp.max_connections",
+            \.amqp.maxConnections,
+            .integer(1...10_000_000),
+            "How many AMQP connections are open at most; more are closed."
+        ),
+        ConfigurationKey(
+            "amqp.max_channels",
+            \.amqp.maxChannels,
+            .integer(1...65535),
+            "How many channels a connection may have open."
+        ),
+        ConfigurationKey(
+            "amqp.max_frame_size",
+            \.amqp.maxFrameSize,
+            .size((8 << 10)...(16 << 20)),
+            "The largest frame that is offered to clients."
+        ),
+        ConfigurationKey(
+            "amqp.max_message_size",
+            \.amqp.maxMessageSize,
+            .size((1 << 10)...(16 << 20)),
+            "The largest body of a message; less where storage.max_batch_size has no room for it and its properties."
+        ),
+        ConfigurationKey(
+            "amqp.heartbeat",
+            \.amqp.heartbeat,
+            .duration(.zero ... .seconds(65535)),
+            "The heartbeat that is proposed to clients; they may choose another. 0s proposes none."
+        ),
+        ConfigurationKey(
+            "amqp.handshake_timeout",
+            \.amqp.handshakeTimeout,
+            .duration(.milliseconds(100)...(.seconds(600))),
+            "How long a new connection may take to open its virtual host."
+        ),
+        ConfigurationKey(
+            "amqp.max_outgoing_buffer",
+            \.amqp.maxOutgoingBuffer,
+            .size((64 << 10)...(1 << 30)),
+            "How many bytes may wait for a client that reads slowly before it gets no more messages."
         ),
     ]
 

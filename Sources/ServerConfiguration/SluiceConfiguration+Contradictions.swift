@@ -49,9 +49,19 @@ extension SluiceConfiguration {
                 )
             }
         }
+        if amqp.enabled {
+            for address in amqp.proxyProtocol {
+                require(
+                    amqp.listen.contains(address),
+                    "amqp.proxy_protocol",
+                    "\(address) is not in amqp.listen"
+                )
+            }
+        }
         let fronts = [
             ("native.listen", native.enabled, native.listen), ("mqtt.listen", mqtt.enabled, mqtt.listen),
-            ("mqtt.websocket_listen", mqtt.enabled, mqtt.websocketListen), ("http.listen", http.enabled, http.listen),
+            ("mqtt.websocket_listen", mqtt.enabled, mqtt.websocketListen), ("amqp.listen", amqp.enabled, amqp.listen),
+            ("http.listen", http.enabled, http.listen),
         ]
         var users: [ListenAddress: String] = [:]
         for (name, enabled, addresses) in fronts where enabled {
@@ -65,7 +75,7 @@ extension SluiceConfiguration {
             fronts.contains { $0.1 },
             "native.enabled",
             "no protocol is enabled, so nobody could connect",
-            hint: "enable one of native, mqtt and http"
+            hint: "enable one of native, mqtt, amqp and http"
         )
         return found
     }

@@ -8,6 +8,7 @@ package struct SluiceConfiguration: Sendable, Equatable {
     package var storage = Storage()
     package var native = Native()
     package var mqtt = MQTT()
+    package var amqp = AMQP()
     package var http = HTTP()
     package var log = Log()
 
@@ -86,6 +87,25 @@ package struct SluiceConfiguration: Sendable, Equatable {
         package var maxQueuedMessages = 1_000_000
         /// Zero: there are no values under `$SYS`.
         package var sysInterval = Duration.seconds(10)
+    }
+
+    package struct AMQP: Sendable, Equatable {
+        package var enabled = true
+        package var listen = [ListenAddress(host: "127.0.0.1", port: 5672)]
+        /// Of the addresses above, those with a load balancer in front.
+        package var proxyProtocol: [ListenAddress] = []
+        package var users: [ScramUser] = []
+        package var maxConnections = 100_000
+        package var maxChannels = 2_047
+        /// Bytes, with the framing.
+        package var maxFrameSize = 128 << 10
+        /// Bytes of the body.
+        package var maxMessageSize = 16 << 20
+        /// Zero proposes none.
+        package var heartbeat = Duration.seconds(60)
+        package var handshakeTimeout = Duration.seconds(10)
+        /// Bytes.
+        package var maxOutgoingBuffer = 1 << 20
     }
 
     /// When MQTT clients are sent to another server.

@@ -35,6 +35,7 @@ class Server:
             "log.level": "warning",
             "native.listen": f"127.0.0.1:{self.ports.get('native', 0)}",
             "mqtt.listen": f"127.0.0.1:{self.ports.get('mqtt', 0)}",
+            "amqp.listen": f"127.0.0.1:{self.ports.get('amqp', 0)}",
             "http.listen": f"127.0.0.1:{self.ports.get('http', 0)}",
         }
         settings.update(setting.split("=", 1) for setting in self.settings)
@@ -66,6 +67,10 @@ class Server:
     @property
     def mqtt_port(self):
         return self.ports["mqtt"]
+
+    @property
+    def amqp_port(self):
+        return self.ports["amqp"]
 
     @property
     def http_port(self):

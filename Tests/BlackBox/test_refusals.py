@@ -9,7 +9,8 @@ from conftest import BINARY
 
 def start_failing(data_dir, *settings):
     arguments = [BINARY, "serve", "--data-dir", str(data_dir), "--set", "mqtt.listen=127.0.0.1:0"]
-    arguments += ["--set", "native.listen=127.0.0.1:0", "--set", "http.listen=127.0.0.1:0"]
+    for front in ["native", "amqp", "http"]:
+        arguments += ["--set", f"{front}.listen=127.0.0.1:0"]
     for setting in settings:
         arguments += ["--set", setting]
     result = subprocess.run(arguments, capture_output=True, text=True, timeout=20)

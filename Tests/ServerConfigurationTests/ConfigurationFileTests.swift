@@ -223,7 +223,9 @@ private func load(_ yaml: String, environment: [String: String] = [:]) throws ->
         )
         #expect(try problems("mqtt:\n  listen: 127.0.0.1:0\nhttp:\n  listen: 127.0.0.1:0\n") == [])
         #expect(try problems("native:\n  enabled: false\nmqtt:\n  listen: 127.0.0.1:7400\n") == [])
-        let silent = try problems("native: {enabled: false}\nmqtt: {enabled: false}\nhttp: {enabled: false}\n")
+        let silent = try problems(
+            "native: {enabled: false}\nmqtt: {enabled: false}\namqp: {enabled: false}\nhttp: {enabled: false}\n"
+        )
         #expect(silent.count == 1)
         #expect(silent[0].hasPrefix("f:1:19: native.enabled: no protocol is enabled"))
     }

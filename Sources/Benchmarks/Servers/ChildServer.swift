@@ -35,8 +35,8 @@ final class ChildServer {
             options.sluiceURL.path,
             [
                 "serve", "--data-dir", directory.appendingPathComponent("data").path, "--set",
-                "native.listen=127.0.0.1:0", "--set", "mqtt.listen=127.0.0.1:0", "--set", "http.enabled=false", "--set",
-                "log.level=warning",
+                "native.listen=127.0.0.1:0", "--set", "mqtt.listen=127.0.0.1:0", "--set",
+                "amqp.listen=127.0.0.1:0", "--set", "http.enabled=false", "--set", "log.level=warning",
             ] + settings.flatMap { ["--set", $0] }
         )
         var ports: [String: Int] = [:]

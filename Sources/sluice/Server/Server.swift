@@ -1,3 +1,4 @@
+import AMQPFront
 import FileLog
 import Gateway
 import Glibc
@@ -32,6 +33,7 @@ final class Server {
     let logger: Logger
     private var nativeListeners: [NativeListener] = []
     var mqttListeners: [MQTTListener] = []
+    var amqpListeners: [AMQPListener] = []
     /// What is served in WebSocket on the addresses of HTTP.
     var httpWebSocket: WebSocketService?
     private var httpServers: [HTTPServer] = []
@@ -106,6 +108,7 @@ final class Server {
         }.get()
         if configuration.native.enabled { try await listenNative(configuration, gateway: gateway) }
         if configuration.mqtt.enabled { try await listenMQTT(configuration, gateway: gateway) }
+        if configuration.amqp.enabled { try await listenAMQP(configuration, gateway: gateway) }
         if configuration.http.enabled { try await listenHTTP(configuration, gateway: gateway) }
     }
 
@@ -182,6 +185,7 @@ final class Server {
     /// Ends connections with a farewell, then writes and syncs everything.
     func stop() async {
         for server in httpServers { await server.stop() }
+        for listener in amqpListeners { try? await listener.stop() }
         for listener in mqttListeners { try? await listener.stop() }
         for listener in nativeListeners { await listener.stop() }
         do {
