@@ -1,5 +1,6 @@
 internal import AMQPModel
 internal import AMQPProtocol
+internal import DequeModule
 internal import Gateway
 internal import Logging
 internal import MessageModel
@@ -16,7 +17,10 @@ extension VirtualHost {
         consumer: UInt32?,
         isAutomatic: Bool
     ) -> Source {
-        let attachment = freeAttachments.popLast() ?? UInt32(truncatingIfNeeded: sources.count)
+        // Not at once: what storage still says of an earlier one is not meant for this.
+        let isReused = freeAttachments.count > Self.restingAttachments
+        let attachment =
+            (isReused ? freeAttachments.popFirst() : nil) ?? UInt32(truncatingIfNeeded: sources.count)
         if Int(attachment) == sources.count { sources.append(nil) }
         let source = Source(
             handler: handler,
@@ -32,6 +36,8 @@ extension VirtualHost {
         handler.sourceCount += 1
         return source
     }
+
+    private static let restingAttachments = 1_024
 
     @inline(__always)
     func source(_ attachment: UInt32) -> Source? {

@@ -1,5 +1,6 @@
 internal import AMQPModel
 internal import AMQPProtocol
+internal import DequeModule
 internal import Gateway
 internal import Logging
 internal import MessageModel
@@ -27,7 +28,7 @@ final class VirtualHost: StorageSessionDelegate {
     /// Consumers and getters by their attachments, from 1 on.
     @exclusivity(unchecked)
     var sources: [Source?] = [nil]
-    var freeAttachments: [UInt32] = []
+    var freeAttachments: Deque<UInt32> = []
     /// Those whose settlements are handed over with this tick.
     @exclusivity(unchecked)
     var dueSources: [Source] = []
