@@ -22,7 +22,7 @@ final class RunningServer {
         process.executableURL = try Self.binary
         process.arguments =
             ["serve", "--data-dir", directory.path]
-            + ["native", "mqtt", "http"].flatMap { ["--set", "\($0).listen=127.0.0.1:0"] }
+            + ["native", "mqtt", "amqp", "http"].flatMap { ["--set", "\($0).listen=127.0.0.1:0"] }
             + ["--set", "storage.segment_size=16MiB", "--set", "storage.tail_cache=8MiB", "--set", "log.level=error"]
         let output = Pipe()
         process.standardOutput = output
