@@ -128,7 +128,9 @@ extension AMQPConnectionHandler {
                 return body(result, &output)
             }
             // Answered when everything before is durable, and with that in its queues.
-            self.ask(.updateSubscription(name: found.name, found.policy), channel, host, body)
+            self.ask(.updateSubscription(name: found.name, found.policy), channel, host) { _, _ in
+                self.ask(.describeSubscription(name: queue.storageName), channel, host, body)
+            }
         }
     }
 

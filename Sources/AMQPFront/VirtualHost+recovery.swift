@@ -23,7 +23,9 @@ extension VirtualHost {
             case .failure(let error): completion(.failure(error))
             case .success(.subscription(let found)):
                 // What is on its way to the disk is purged too: answered when that is over.
-                self.ask(.updateSubscription(name: found.name, found.policy)) { self.purge($0, completion) }
+                self.ask(.updateSubscription(name: found.name, found.policy)) { _ in
+                    self.ask(.describeSubscription(name: found.name)) { self.purge($0, completion) }
+                }
             case .success: completion(.failure(SluiceError(.internal, "storage answered another question")))
             }
         }

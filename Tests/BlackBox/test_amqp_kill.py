@@ -82,6 +82,8 @@ def test_nothing_confirmed_is_lost(server, round):
         count = channel.queue_declare(name, passive=True).method.message_count
         # By frames: what counts is what the server sends.
         raw = Raw(server).open().channel()
+        # A debug build on a busy machine takes its time.
+        raw.socket.settimeout(60)
         raw.send(consume(1, name, "t", bits=2)).expect(60, 21)
         found = []
         while len(found) < count:
