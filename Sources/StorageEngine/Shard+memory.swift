@@ -63,19 +63,15 @@ extension Shard {
                 recordBytes: UInt32(recordBytes),
                 count: UInt16(batch.recordCount)
             )
+            var reached: [(sequence: IndexedSequence, from: UInt64)] = []
             for (number, route) in routes.enumerated() {
                 guard let sequence = begin(entry, route) else { continue }
+                reached.append((sequence, sequence.nextOffset - UInt64(route.count)))
                 if !report.refusals.isEmpty { report.refusals.note(route, number, next: sequence.nextOffset) }
-                guard sequence.visibleOffset == sequence.nextOffset - UInt64(route.count) else {
-                    // Behind what is not durable yet.
-                    grew(sequence)
-                    continue
-                }
-                sequence.visibleOffset = sequence.nextOffset
-                if let inbox = sequence.inbox { grew(inbox, lane: sequence.id.index) }
             }
             refuse(report.refusals)
             limit(routes, expires: traits.contains(.hasExpiry), now: time)
+            for (sequence, from) in reached { show(sequence, from: from) }
             if isWatched { showLive(batch, at: position, session, token, topic, appending) }
         }
         guard appending.acknowledgement != .none else { return }
@@ -86,6 +82,13 @@ extension Shard {
         )
         report.write(to: &result)
         reply(session, token, .append(result))
+    }
+
+    /// Consumers get it at once, unless what is before it in a lane is not durable yet.
+    private func show(_ sequence: IndexedSequence, from offset: UInt64) {
+        guard sequence.visibleOffset >= offset else { return grew(sequence) }
+        sequence.visibleOffset = max(sequence.visibleOffset, sequence.nextOffset)
+        if let inbox = sequence.inbox { grew(inbox, lane: sequence.id.index) }
     }
 
     /// Live filters get it at once, unless what was published before it still waits to be durable.

@@ -139,6 +139,24 @@ struct MemoryRecordTests {
         #expect(bench.take().map(\.body) == ["now", "later", "last"])
     }
 
+    @Test("what expires there without a consumer goes, and as a dead letter where the inbox has them")
+    func expiry() throws {
+        let bench = try DeliveryBench()
+        let topic = try topic(bench)
+        try transient(bench, "q")
+        try bench.inbox("d", ["t/#"]) {
+            $0.isDurable = false
+            $0.deadLetterTopic = "dead"
+        }
+        try bench.inbox("letters", ["dead/#", "t/dead"])
+        bench.publish(topic, [.init("a", expiry: bench.now.advanced(byMicroseconds: 50_000)), .init("b")])
+        bench.pass(milliseconds: 100)
+        #expect(try bench.backlog("q") == 1)
+        #expect(try bench.backlog("d") == 1)
+        bench.consume("q")
+        #expect(bench.take().map(\.body) == ["b"])
+    }
+
     @Test("live filters have it, too")
     func live() throws {
         let bench = try DeliveryBench()
