@@ -29,7 +29,8 @@ package enum StorageRequest: Sendable {
     case pause(name: String, isPaused: Bool)
     /// Leases what of a subscription is ready now, at most `maxMessages`, to an attachment that was made as a `getter`. The
     /// messages are delivered on it (`batchDelivered`), also those that have to be read from the disk first; then the
-    /// answer comes, `leased`.
+    /// answer comes, `leased`. Requests are served in their order; messages of the next may come before the answer to the
+    /// one before.
     case lease(attachment: UInt32, maxMessages: Int)
     /// Settles deliveries by their receipts, also from another session than the one that got them. Answered by
     /// `settled` when durable; one that storage did not sign is `denied`.

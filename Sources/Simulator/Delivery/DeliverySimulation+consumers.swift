@@ -88,8 +88,7 @@ extension DeliverySimulation {
 
     // MARK: One by one
 
-    func attachGetter(_ shard: Shard) {
-        guard let subscription = usable({ $0.others.count < 3 }) else { return }
+    private func attachGetter(of subscription: ModelSubscription, _ shard: Shard) {
         if let owner = subscription.ownerSession, !sessions.contains(owner) { return }
         let session = subscription.ownerSession ?? anySession(shard)
         note("attach \(session)/\(nextAttachment) to \(subscription.name), owner \(nextOwner), to get messages")
@@ -111,14 +110,16 @@ extension DeliverySimulation {
         called()
     }
 
-    func lease() {
-        guard let subscription = usable({ $0.others.contains { $0.asked != nil } }),
+    func lease(_ shard: Shard) {
+        guard let subscription = usable({ $0.hasWaiting }) ?? usable({ $0.hasGetter }) else { return }
+        if !subscription.hasGetter { attachGetter(of: subscription, shard) }
+        guard
             let place = subscription.others.indices.filter({ subscription.others[$0].asked != nil })
                 .randomElement(using: &random)
         else { return }
         let getter = subscription.others[place]
         let count = Int.random(in: 0...8, using: &random)
-        subscription.others[place].asked?.append(ModelSubscription.Asked(token: nextToken, left: count))
+        subscription.others[place].asked?.append(ModelSubscription.Asked(token: nextToken, count: count))
         send(
             .lease(attachment: getter.attachment, maxMessages: count),
             .lease(subscription.number, attachment: getter.attachment),
@@ -128,21 +129,23 @@ extension DeliverySimulation {
 
     /// A getter was given messages.
     func took(_ messages: Int, _ getter: ModelSubscription.Consumer, of subscription: ModelSubscription) {
-        guard let place = subscription.others.firstIndex(where: { $0.attachment == getter.attachment }),
-            let asked = subscription.others[place].asked?.first, asked.left >= messages
-        else { return model.fail("\(getter.attachment) of \(subscription.name) was given what it did not ask for") }
-        subscription.others[place].asked?[0].left -= messages
-        subscription.others[place].asked?[0].count += messages
+        guard let place = subscription.others.firstIndex(where: { $0.attachment == getter.attachment }) else {
+            return model.fail("\(getter.attachment) of \(subscription.name) is gone and was given messages")
+        }
+        subscription.others[place].taken += messages
         report.asked += messages
+        let wanted = (getter.asked ?? []).reduce(0) { $0 + $1.count }
+        model.check(
+            subscription.others[place].taken <= wanted,
+            "\(getter.attachment) of \(subscription.name) was given more than it asked for"
+        )
     }
 
     func leased(_ number: Int, _ attachment: UInt32, _ token: UInt64, _ result: Result<StorageReply, SluiceError>) {
         let subscription = model.subscriptions[number]
         guard let place = subscription.others.firstIndex(where: { $0.attachment == attachment }) else {
-            return model.check(
-                { if case .failure(let error) = result { error.code == .notFound } else { false } }(),
-                "request \(token) of an attachment that is gone is answered"
-            )
+            if case .failure(let error) = result, error.code == .notFound { return }
+            return model.fail("request \(token) of an attachment that is gone is answered")
         }
         guard let asked = subscription.others[place].asked?.first, asked.token == token else {
             return model.fail("request \(token) is answered before an earlier one")
@@ -150,14 +153,18 @@ extension DeliverySimulation {
         subscription.others[place].asked?.removeFirst()
         switch result {
         case .success(.leased(let count, _)):
-            model.check(count == asked.count, "request \(token) leased \(asked.count) messages, not \(count)")
+            subscription.others[place].taken -= count
+            model.check(count <= asked.count, "request \(token) leased \(count) messages of \(asked.count)")
         case .success: model.fail("request \(token) is answered with something else")
         case .failure(let error):
             model.check(
-                asked.count == 0 && error.code == .storageUnavailable && faults.failsReads,
+                error.code == .storageUnavailable && faults.failsReads,
                 "nothing can be got of \(subscription.name): \(error)"
             )
         }
+        let left = subscription.others[place].taken
+        let isLast = subscription.others[place].asked?.isEmpty == true
+        model.check(left >= 0 && (!isLast || left == 0), "request \(token): \(left) messages are not counted right")
     }
 
     func detach(_ consumer: ModelSubscription.Consumer, from subscription: ModelSubscription, _ shard: Shard) {

@@ -26,15 +26,10 @@ extension DeliverySimulation {
         case 29..<32: update()
         case 32..<35: pause()
         case 35..<37: seek()
-        case 37..<57: attach(shard)
+        case 37..<52: attach(shard)
+        case 52..<57: lease(shard)
         case 57..<59: detach(shard)
-        case 59..<60:
-            switch Int.random(in: 0..<4, using: &random) {
-            case 0: detach(shard)
-            case 1: retire(shard)
-            case 2: attachGetter(shard)
-            default: for _ in 0..<3 { lease() }
-            }
+        case 59..<60: retire(shard)
         case 60..<78: grant(shard)
         case 78..<105: settleByAttachment(shard)
         case 105..<120: settleByReceipt()

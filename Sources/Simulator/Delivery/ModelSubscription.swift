@@ -74,8 +74,7 @@ final class ModelSubscription {
 
     struct Asked {
         let token: UInt64
-        var left: Int
-        var count = 0
+        let count: Int
     }
 
     /// Credit that consumers of a session share.
@@ -100,6 +99,8 @@ final class ModelSubscription {
         var isDraining = false
         /// What it asked for one by one, as far as it was not answered; nil for a consumer, or one that was.
         var asked: [Asked]?
+        /// What it was given for that: messages of several requests may come before the first answer.
+        var taken = 0
         var priority: Int32 = 0
         var group: Group?
         var hasCredit: Bool { creditMessages > 0 && creditBytes > 0 && (group.map { $0.messages > 0 } ?? true) }
@@ -169,6 +170,11 @@ final class ModelSubscription {
         let place = consumers.dropFirst().firstIndex { $0.priority < consumer.priority } ?? consumers.count
         consumers.insert(consumer, at: place)
     }
+
+    var hasGetter: Bool { others.contains { $0.asked != nil } }
+
+    /// A message is known to wait for somebody.
+    var hasWaiting: Bool { entries.values.contains { $0.state == .waiting && !$0.isVague } }
 
     /// The consumer or other that is attached as this.
     func attached(_ session: UInt64, _ attachment: UInt32) -> Consumer? {
