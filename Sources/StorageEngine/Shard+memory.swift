@@ -81,7 +81,10 @@ extension Shard {
             position: LogPosition(rawValue: log.end)
         )
         report.write(to: &result)
-        reply(session, token, .append(result))
+        guard definitionsEnd > log.durable else { return reply(session, token, .append(result)) }
+        // That no stored inbox wants it must not be forgotten once it is answered.
+        log.wantDurable()
+        unsettled.append(Unsettled(end: log.end, kind: .answered(session: session, token: token, result)))
     }
 
     /// Consumers get it at once, unless what is before it in a lane is not durable yet.

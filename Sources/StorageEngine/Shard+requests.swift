@@ -150,6 +150,12 @@ extension Shard {
         } catch {
             throw .log(error)
         }
+        switch kind {
+        case .topicCreated, .topicDeleted, .topicChanged, .subscriptionCreated, .subscriptionDeleted,
+            .subscriptionChanged:
+            definitionsEnd = log.end
+        default: break
+        }
     }
 
     static func page(_ names: [String], after: String?, limit: Int) -> (names: [String], next: String?) {

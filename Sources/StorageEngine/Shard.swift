@@ -115,6 +115,8 @@ package final class Shard {
     var lazyDeadline: Timestamp?
     var retryDeadline: Timestamp?
     var hasReportedFailure = false
+    /// Where messages go follows from records before this position.
+    @exclusivity(unchecked) var definitionsEnd: UInt64 = 0
     /// Last values refused that were reported, and when the next are.
     var retainedWarning = (count: UInt64(0), next: Timestamp.zero)
     /// The first record of this epoch is in the log.

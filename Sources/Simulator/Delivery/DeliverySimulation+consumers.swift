@@ -158,7 +158,8 @@ extension DeliverySimulation {
         case .success: model.fail("request \(token) is answered with something else")
         case .failure(let error):
             model.check(
-                error.code == .storageUnavailable && faults.failsReads,
+                error.code == .storageUnavailable && faults.failsReads
+                    || error.code == .notFound && (!subscription.isUsable || subscription.expiresUnused),
                 "nothing can be got of \(subscription.name): \(error)"
             )
         }

@@ -157,6 +157,37 @@ struct MemoryRecordTests {
         #expect(bench.take().map(\.body) == ["b"])
     }
 
+    @Test("it is answered when it is durable that no stored inbox wants it")
+    func definitions() throws {
+        let bench = try DeliveryBench()
+        let topic = try topic(bench)
+        try bench.inbox("stored", ["t/#"])
+        bench.shard.perform(
+            session: bench.session,
+            .unbind(name: "stored", Binding(filter: "t/#")),
+            token: 1 << 40,
+            now: bench.now
+        )
+        var builder = BatchBuilder()
+        builder.append(RecordFields())
+        builder.finish { bytes in
+            guard let batch = BatchView(prefixOf: bytes) else { return }
+            bench.shard.append(
+                session: bench.session,
+                batch: batch,
+                to: PartitionID(topic: topic, index: 0),
+                options: AppendOptions(),
+                token: 1 << 41,
+                now: bench.now
+            )
+        }
+        while bench.shard.runRound(now: bench.now, output: bench) {}
+        #expect(bench.appends[1 << 41] == nil)
+        bench.settle()
+        #expect(bench.appends[1 << 41]?.baseOffset == .max)
+        #expect(bench.replies[1 << 40] != nil)
+    }
+
     @Test("live filters have it, too")
     func live() throws {
         let bench = try DeliveryBench()
